@@ -1,0 +1,190 @@
+"""`agentgym-envs`: look at, play, check and prepare environments."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import gymnasium as gym
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+import agentgym_envs
+from agentgym_envs.core import TextEnv
+from agentgym_envs.registration import importable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Multi-turn text environments for language agents, behind the Gymnasium API.",
+)
+generate_app = typer.Typer(no_args_is_help=True, help="Write generated tasks in official formats.")
+app.add_typer(generate_app, name="generate")
+out = Console()
+
+USAGE_ERROR = 2
+CHECK_FAILED = 3
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Constructor argument as key=value; may be repeated."),
+]
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (ValueError, KeyError, TypeError, ImportError, OSError, gym.error.Error) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        Console(stderr=True).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
+        raise SystemExit(USAGE_ERROR) from None
+
+
+@app.command("list")
+def list_envs() -> None:
+    """The environments that are registered."""
+    for env_id in sorted(gym.registry):
+        if env_id.startswith("AgentGym/"):
+            out.print(env_id)
+
+
+@app.command()
+def play(
+    env_id: Annotated[str, typer.Argument(help="For example AgentGym/ALFWorld-v0.")],
+    settings: Settings = None,
+    seed: int = 0,
+    task: Annotated[str | None, typer.Option(help="Play this task.")] = None,
+) -> None:
+    """Play an environment yourself, one action per line. Ctrl-D stops."""
+    env = _make(env_id, settings)
+    options = {"task_id": task} if task else None
+    _, info = env.reset(seed=seed, options=options)
+    out.print(f"[dim]{info['task_id']}; ? lists the admissible actions, Ctrl-D stops[/]")
+    terminated = truncated = False
+    while not (terminated or truncated):
+        out.print(f"\n{_escaped(env.episode.outcome)}")
+        try:
+            action = out.input("[bold]> [/]")
+        except (EOFError, KeyboardInterrupt):
+            out.print("\nstopped")
+            return
+        if action.strip() == "?":
+            out.print("  " + "\n  ".join(map(_escaped, info["admissible_actions"])))
+            continue
+        _, _, terminated, truncated, info = env.step(action)
+    out.print(f"\n{_escaped(env.episode.outcome)}")
+    verdict = env.verify(env.episode)
+    colour = "green" if verdict.success else "yellow"
+    out.print(f"[{colour}]{verdict.reason}[/] after {info['turn']} turns, score {verdict.score:g}")
+
+
+@app.command()
+def check(env_id: str, settings: Settings = None, episodes: int = 5) -> None:
+    """Check that an environment keeps every promise of the conformance kit."""
+    from agentgym_envs.check import Check, CheckFailed, check_text_env
+
+    def show(done: Check) -> None:
+        mark = "[red]broken[/]" if done.problem else "[green]kept[/]  "
+        out.print(
+            f"{mark} {done.name}" + (f"\n       {_escaped(done.problem)}" * bool(done.problem))
+        )
+
+    try:
+        kept = check_text_env(env_id, episodes=episodes, on_check=show, **_parsed(settings))
+    except CheckFailed as failed:
+        out.print(f"[red]{_escaped(str(failed).splitlines()[0])}[/]")
+        raise typer.Exit(CHECK_FAILED) from None
+    out.print(f"[green]{env_id} keeps all {len(kept)} promises[/]")
+
+
+@app.command()
+def evaluate(
+    env_id: str,
+    settings: Settings = None,
+    policy: Annotated[str, typer.Option(help="expert or random")] = "expert",
+    seed: int = 0,
+) -> None:
+    """Play every task of a split once with a scripted policy; success with 95 % intervals."""
+    from agentgym_envs.evaluate import RandomPolicy, expert_policy, play_all
+    from agentgym_envs.statistics import summarise
+
+    if policy not in ("expert", "random"):
+        raise ValueError(f"--policy is 'expert' or 'random', got {policy!r}")
+    env = _make(env_id, settings)
+    chosen = expert_policy if policy == "expert" else RandomPolicy(seed)
+    ids = env.tasks.ids
+    with Progress(console=Console(stderr=True)) as progress:
+        judged = list(progress.track(play_all(env, chosen, ids), len(ids), description="playing"))
+    summary = summarise(judged)
+    table = Table("tasks", "success [95 %]", "turns", title=f"{env_id}, {policy} policy")
+    for name, rate in {"all": summary.overall, **summary.by_kind}.items():
+        table.add_row(name, _escaped(str(rate)), f"{rate.mean_turns:.1f}")
+    out.print(table)
+
+
+@app.command("pack")
+def pack_folder(
+    folder: Annotated[Path, typer.Argument(help="An official ALFWorld data folder.")],
+    target: Annotated[Path, typer.Argument(help="The pack to write.")],
+) -> None:
+    """Pack an official ALFWorld folder into one indexed file that opens at once."""
+    from agentgym_envs.alfworld.data import pack
+
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("packing", total=None)
+        count = pack(
+            folder, target, on_game=lambda n, total: progress.update(bar, completed=n, total=total)
+        )
+    out.print(f"{count} games in {target} ({target.stat().st_size / 1e6:.1f} MB)")
+
+
+@generate_app.command("alfworld")
+def generate_alfworld(
+    folder: Annotated[Path, typer.Argument(help="Where the official layout is written.")],
+    difficulty: str = "medium",
+    seed: int = 0,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split; repeatable.")] = None,
+    games: Annotated[int, typer.Option(help="Games a split.")] = 100,
+) -> None:
+    """Generate ALFWorld games in the official folder layout."""
+    from agentgym_envs.alfworld.generate import SPLITS, GeneratedLibrary, write_games
+
+    splits = tuple(split or SPLITS)
+    library = GeneratedLibrary(difficulty=difficulty, seed=seed, games=dict.fromkeys(splits, games))
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("generating", total=games * len(splits))
+        count = write_games(library, folder, splits, on_game=lambda: progress.advance(bar))
+    out.print(f"{count} games in {folder} (difficulty {difficulty}, seed {seed})")
+
+
+def _make(env_id: str, settings: list[str] | None) -> TextEnv:
+    env = gym.make(importable(env_id), **_parsed(settings)).unwrapped
+    if not isinstance(env, TextEnv):
+        raise TypeError(
+            f"{env_id} is a {type(env).__name__}, not a {agentgym_envs.TextEnv.__name__}"
+        )
+    return env
+
+
+def _parsed(settings: list[str] | None) -> dict[str, Any]:
+    """`key=value` pairs; a value is read as JSON where it is JSON, else as text."""
+    import json
+
+    parsed: dict[str, Any] = {}
+    for pair in settings or []:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--set takes key=value, got {pair!r}")
+        try:
+            parsed[key] = json.loads(value)
+        except json.JSONDecodeError:
+            parsed[key] = value
+    return parsed
+
+
+def _escaped(text: object) -> str:
+    from rich.markup import escape
+
+    return escape(str(text))

@@ -1,0 +1,85 @@
+"""From a response to an action: small pure functions, chosen by name.
+
+A parser never fails. It says what to send to the engine and whether the response kept the format.
+"""
+
+import re
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from typing import NamedTuple
+
+_IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
+
+
+class Parsed(NamedTuple):
+    """`action` goes to the engine ("" if there is none); `valid`: the format was kept."""
+
+    action: str
+    valid: bool
+
+
+Parser = Callable[[str, tuple[str, ...]], Parsed]
+
+
+def text(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """The whole response is the action. With no frame to keep, it is valid when it can be done."""
+    action = response.strip()
+    return Parsed(action, action in admissible if admissible else bool(action))
+
+
+def tagged(response: str, admissible: tuple[str, ...], tag: str = "action") -> Parsed:
+    """The last complete `<tag>...</tag>` block, stripped."""
+    opening, closing = f"<{tag}>", f"</{tag}>"
+    end = response.rfind(closing)
+    start = response.rfind(opening, 0, end) if end >= 0 else -1
+    if start < 0:
+        return Parsed("", False)
+    action = response[start + len(opening) : end].strip()
+    return Parsed(action, bool(action))
+
+
+def arrow(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """What follows the last `>`: the compact form `thought > action` for small models."""
+    _, sign, action = response.rpartition(">")
+    action = action.strip()
+    return Parsed(action if sign else "", bool(sign and action))
+
+
+def verl_agent(response: str, admissible: tuple[str, ...], tail: int = 30) -> Parsed:
+    """verl-agent's projection, as its released environments apply it.
+
+    The lower-cased text between the first `<action>` and the first `</action>` is sent; without
+    such a block the last `tail` characters are. Valid means: both action tags, both `<think>` tags
+    as written, and no ideograph (U+4E00 to U+9FFF). Whether the action is admissible is not asked.
+    """
+    lowered = response.lower()
+    start, end = lowered.find("<action>"), lowered.find("</action>")
+    if start < 0 or end < 0:
+        return Parsed(lowered[-tail:], False)
+    framed = "<think>" in response and "</think>" in response
+    action = lowered[start + len("<action>") : end].strip()
+    return Parsed(action, framed and _IDEOGRAPH.search(response) is None)
+
+
+PARSERS: dict[str, Parser] = {
+    "text": text,
+    "action": tagged,
+    "arrow": arrow,
+    "verl_alfworld": partial(verl_agent, tail=30),
+}
+
+
+def find_parser(name: str) -> Parser:
+    """A built-in parser by name, or anyone's by address ("my_lab.parsing:last_line").
+
+    Raises ValueError when there is none of that name.
+    """
+    if ":" in name:
+        module, _, function = name.partition(":")
+        return getattr(import_module(module), function)
+    if name not in PARSERS:
+        raise ValueError(
+            f"no parser {name!r}; built in: {', '.join(PARSERS)}; yours: 'package.module:function'"
+        )
+    return PARSERS[name]

@@ -1,0 +1,164 @@
+"""From an observation to what a model reads.
+
+The environment says what is true; a prompt style says it to a model. A style is one TOML file
+beside its environment (or anywhere: give the path). Two layouts are made from it:
+
+- *turns*: every turn is a fresh prompt with a window of the turns before it (verl-agent's layout);
+- *chat*: one conversation that only grows (`opening`, then `following` for each new turn).
+"""
+
+import string
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from importlib.resources import files
+from pathlib import Path
+
+from agentgym_envs.types import Advice, Turn
+
+Message = dict[str, str]
+
+_FIELDS = {
+    "first": {"goal", "observation", "admissible"},
+    "later": {
+        "goal",
+        "observation",
+        "admissible",
+        "history",
+        "history_length",
+        "turns_played",
+        "turn",
+    },
+    "pair": {"turn", "observation", "action"},
+    "opening": {"goal", "observation", "admissible"},
+    "following": {"goal", "observation", "admissible"},
+    "reply": {"thought", "action"},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptStyle:
+    """The templates of one way to talk to a model; `{names}` are filled in.
+
+    `first`, `later` and `pair` (one past turn) make the turns layout; `opening` and `following`
+    make the chat layout. `reply` is how an expert's advice is written; `parser` reads replies.
+    `admissible_item` and `admissible_join` render the admissible actions, without those in `hide`.
+    `history` is how many past turns `later` shows.
+    """
+
+    first: str
+    later: str
+    pair: str
+    opening: str
+    following: str
+    reply: str
+    parser: str
+    system: str = ""
+    history: int = 2
+    pair_join: str = "\n"
+    admissible_item: str = "'{action}'"
+    admissible_join: str = "\n "
+    hide: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, known in _FIELDS.items():
+            used = {
+                field
+                for _, field, _, _ in string.Formatter().parse(getattr(self, name))
+                if field is not None
+            }
+            if used - known:
+                raise ValueError(
+                    f"prompt template {name!r} uses {{{sorted(used - known)[0]}}}; "
+                    f"it may use {', '.join(sorted(known))}"
+                )
+
+    def turn_messages(
+        self, goal: str, turns: Sequence[Turn], observation: str, admissible: Sequence[str]
+    ) -> list[Message]:
+        """The prompt of the turn after `turns`, in the turns layout."""
+        if not turns:
+            text = self.first.format(
+                goal=goal, observation=observation, admissible=self._actions(admissible)
+            )
+            return self._with_system(text)
+        shown = turns[-self.history :] if self.history else []
+        number = len(turns) - len(shown)
+        pairs = [
+            self.pair.format(turn=number + i, observation=turn.observation, action=turn.action)
+            for i, turn in enumerate(shown, start=1)
+        ]
+        text = self.later.format(
+            goal=goal,
+            observation=observation,
+            admissible=self._actions(admissible),
+            history=self.pair_join.join(pairs),
+            history_length=len(shown),
+            turns_played=len(turns),
+            turn=len(turns) + 1,
+        )
+        return self._with_system(text)
+
+    def opening_messages(
+        self, goal: str, observation: str, admissible: Sequence[str]
+    ) -> list[Message]:
+        """How the conversation begins, in the chat layout."""
+        text = self.opening.format(
+            goal=goal, observation=observation, admissible=self._actions(admissible)
+        )
+        return self._with_system(text)
+
+    def following_text(self, goal: str, observation: str, admissible: Sequence[str]) -> str:
+        """The next user message, in the chat layout."""
+        return self.following.format(
+            goal=goal, observation=observation, admissible=self._actions(admissible)
+        )
+
+    def written(self, advice: Advice) -> str:
+        """An expert's advice as the reply that this style's parser reads."""
+        return self.reply.format(thought=advice.thought, action=advice.action)
+
+    def _actions(self, admissible: Sequence[str]) -> str:
+        return self.admissible_join.join(
+            self.admissible_item.format(action=action)
+            for action in admissible
+            if action not in self.hide
+        )
+
+    def _with_system(self, text: str) -> list[Message]:
+        user = {"role": "user", "content": text}
+        return [{"role": "system", "content": self.system}, user] if self.system else [user]
+
+
+def load_style(name: str, folder: str = "") -> PromptStyle:
+    """A style by name, from the environment's `prompt_folder` ("package:folder"), or by file path.
+
+    Raises ValueError naming the file and what is wrong with it.
+    """
+    if name.endswith(".toml"):
+        path = Path(name)
+        if not path.is_file():
+            raise ValueError(f"no prompt style file {name}")
+        return _read(path.read_text(encoding="utf-8"), name)
+    package, _, inside = folder.partition(":")
+    home = files(package).joinpath(inside) if package else None
+    known = sorted(p.name[:-5] for p in home.iterdir() if p.name.endswith(".toml")) if home else []
+    if home is None or name not in known:
+        listed = ", ".join(known) or "none"
+        raise ValueError(f"no prompt style {name!r}; built in: {listed}; yours: a path to a .toml")
+    return _read(home.joinpath(name + ".toml").read_text(encoding="utf-8"), name)
+
+
+def _read(text: str, name: str) -> PromptStyle:
+    values = {
+        key: value.strip("\n") if isinstance(value, str) else value
+        for key, value in tomllib.loads(text).items()
+    }
+    known = {field.name for field in fields(PromptStyle)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"prompt style {name}: unknown key {unknown[0]!r}; known: {sorted(known)}")
+    try:
+        return PromptStyle(**{**values, "hide": tuple(values.get("hide", ()))})
+    except TypeError as error:
+        raise ValueError(f"prompt style {name}: {error}") from error

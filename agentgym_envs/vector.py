@@ -1,0 +1,166 @@
+"""Many text environments in one process, stepped together.
+
+Gymnasium's default asynchronous vector environment passes observations through shared memory and
+returns corrupt text; this one hands strings over as they are. An environment costs a few kilobytes,
+so there is no need for a process each.
+"""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from agentgym_envs.core import TextEnv
+
+
+class TextVectorEnv(VectorEnv):
+    """`num_envs` environments of `env_type`; a subclass names the type.
+
+    Observations and actions are tuples with one entry an environment. What environment i does
+    depends on its own seed and actions only, never on how many there are.
+
+    autoreset_mode DISABLED (default, right for groups of episodes): an environment that has ended
+    keeps its last observation; its action must be None until it is reset, with
+    `reset(options={"reset_mask": mask})` for some. NEXT_STEP: the step after the end resets it and
+    ignores the action.
+
+    `reset(seed=s)` seeds environment i with s + i; a list gives each its own. `options["task_id"]`
+    is one id for all, or a sequence with one each.
+    """
+
+    env_type: ClassVar[type[TextEnv]]
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.DISABLED,
+        **settings: Any,
+    ) -> None:
+        if num_envs < 1:
+            raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+        mode = AutoresetMode(autoreset_mode)
+        if mode is AutoresetMode.SAME_STEP:
+            raise ValueError("autoreset_mode is 'Disabled' or 'NextStep'; SAME_STEP is not offered")
+        self.num_envs = num_envs
+        self.autoreset_mode = mode
+        self.envs = [self.env_type(**settings) for _ in range(num_envs)]
+        self.metadata = {**self.env_type.metadata, "autoreset_mode": mode}
+        self.render_mode = self.envs[0].render_mode
+        self.single_observation_space = self.envs[0].observation_space
+        self.single_action_space = self.envs[0].action_space
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._observations: list[Any] = [None] * num_envs
+        self._infos: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+        self._ended = np.ones(num_envs, dtype=bool)
+        self._terminated = np.zeros(num_envs, dtype=bool)
+        self._truncated = np.zeros(num_envs, dtype=bool)
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Start an episode in every environment, or in those of `options["reset_mask"]`."""
+        options = dict(options or {})
+        mask = self._mask(options.pop("reset_mask", None))
+        seeds = self._spread(
+            seed if not isinstance(seed, int) else [seed + i for i in range(self.num_envs)], "seed"
+        )
+        task_ids = self._spread(options.pop("task_id", None), "options['task_id']")
+        for i in np.flatnonzero(mask):
+            own = options if task_ids[i] is None else {**options, "task_id": task_ids[i]}
+            self._observations[i], self._infos[i] = self.envs[i].reset(seed=seeds[i], options=own)
+        self._ended[mask] = self._terminated[mask] = self._truncated[mask] = False
+        return tuple(self._observations), self._gather(mask)
+
+    def step(
+        self, actions: Sequence[str | None]
+    ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """One turn in every environment that has not ended."""
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
+        rewards = np.zeros(self.num_envs)
+        played = np.ones(self.num_envs, dtype=bool)
+        for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
+            if self._ended[i]:
+                if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+                    self._observations[i], self._infos[i] = env.reset()
+                    self._terminated[i] = self._truncated[i] = False
+                elif action is None:
+                    played[i] = False
+                else:
+                    raise ResetNeeded(
+                        f"environment {i} has ended: reset it with options['reset_mask'], "
+                        "or pass None as its action"
+                    )
+            elif action is None:
+                raise ResetNeeded(f"environment {i} has not ended: it needs an action, got None")
+            else:
+                result = env.step(action)
+                self._observations[i], rewards[i] = result[0], result[1]
+                self._terminated[i], self._truncated[i], self._infos[i] = result[2:]
+        self._ended = self._terminated | self._truncated
+        return (
+            tuple(self._observations),
+            rewards,
+            self._terminated.copy(),
+            self._truncated.copy(),
+            self._gather(played),
+        )
+
+    def render(self) -> tuple[Any, ...]:
+        return tuple(env.render() for env in self.envs)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        for env in self.envs:
+            env.close()
+
+    def _mask(self, mask: Any) -> np.ndarray:
+        if mask is None:
+            return np.ones(self.num_envs, dtype=bool)
+        mask = np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
+            raise ValueError(
+                f"options['reset_mask'] must be {self.num_envs} booleans, "
+                f"got {mask.dtype} {mask.shape}"
+            )
+        return mask
+
+    def _spread(self, value: Any, name: str) -> list[Any]:
+        if value is None or isinstance(value, str):
+            return [value] * self.num_envs
+        values = list(value)
+        if len(values) != self.num_envs:
+            raise ValueError(f"{name} has {len(values)} entries for {self.num_envs} environments")
+        return values
+
+    def _gather(self, present: np.ndarray) -> dict[str, Any]:
+        """Gymnasium's vector infos: an array a key, and `_key` saying who has it."""
+        return _columns(
+            [info if here else None for info, here in zip(self._infos, present, strict=True)]
+        )
+
+
+def _columns(infos: list[dict[str, Any] | None]) -> dict[str, Any]:
+    first = next((info for info in infos if info is not None), {})
+    columns: dict[str, Any] = {}
+    for key, sample in first.items():
+        values = [None if info is None else info[key] for info in infos]
+        columns["_" + key] = np.array([info is not None for info in infos])
+        if isinstance(sample, dict):
+            columns[key] = _columns(values)
+        elif all(type(value) in (bool, type(None)) for value in values):
+            columns[key] = np.array([bool(value) for value in values])
+        elif all(type(value) in (int, float, type(None)) for value in values):
+            columns[key] = np.array([0 if value is None else value for value in values])
+        else:
+            columns[key] = np.empty(len(values), dtype=object)
+            for i, value in enumerate(values):
+                columns[key][i] = value
+    return columns

@@ -1,0 +1,17 @@
+"""Shared by all tests: where real data lies, and a small environment to play with."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real third-party data; its tests skip where it is absent."""
+    folder = Path(os.environ.get("AGENTGYM_TEST_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"no real data at {folder}: set AGENTGYM_TEST_DATA to test on it")
+    return folder

@@ -1,0 +1,187 @@
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentgym_envs import Episode, TextEnv, Turn, Unicode
+from agentgym_envs.check import CheckFailed, check_text_env
+
+PANTRY = "pantry:Pantry/Honey-v0"
+
+
+def make(**settings) -> TextEnv:
+    env = gym.make(PANTRY, **settings).unwrapped
+    assert isinstance(env, TextEnv)
+    return env
+
+
+def test_a_strangers_environment_keeps_every_promise():
+    checks = check_text_env(PANTRY)
+    assert len(checks) == 16
+    assert not any(check.problem for check in checks)
+
+
+def test_the_dict_variant_keeps_them_too():
+    check_text_env(PANTRY, observation_mode="dict")
+
+
+def test_the_kit_names_a_broken_promise(monkeypatch):
+    from pantry.env import PantryEnv
+
+    told = []
+    monkeypatch.setattr(PantryEnv, "advise", lambda self: None)
+    with pytest.raises(CheckFailed, match="the expert solves only"):
+        check_text_env(PANTRY, on_check=told.append)
+    assert [check.name.split()[1] for check in told if check.problem] == ["expert"]
+
+
+def test_the_kit_catches_an_environment_with_a_global_generator(monkeypatch):
+    from pantry.env import PantryEnv
+
+    honest = PantryEnv.act
+    monkeypatch.setattr(
+        PantryEnv, "act", lambda self, action: (np.random.rand(), honest(self, action))[1]
+    )
+    with pytest.raises(CheckFailed, match="a global random generator was used"):
+        check_text_env(PANTRY)
+
+
+def test_observation_is_the_new_turn_only():
+    env = make()
+    first, _ = env.reset(seed=0)
+    second, *_ = env.step("open red")
+    assert first == "Find the honey. Cupboards, all closed."
+    assert second == "The red cupboard holds dustdustdust."
+
+
+def test_winning_terminates_running_out_truncates_and_neither_is_both():
+    env = make()
+    env.reset(options={"task_id": "pantry/blue/jam"})
+    env.step("open blue")
+    _, reward, terminated, truncated, info = env.step("take jam")
+    assert (reward, terminated, truncated) == (1.0, True, False)
+    assert (info["success"], info["score"], info["stop_reason"]) == (True, 1.0, "done")
+    env.reset(options={"task_id": "pantry/blue/jam"})
+    for _ in range(5):
+        assert env.step("open blue")[2:4] == (False, False)
+    _, reward, terminated, truncated, info = env.step("open blue")
+    assert (reward, terminated, truncated) == (0.0, False, True)
+    assert (info["success"], info["stop_reason"]) == (False, "max_turns")
+
+
+def test_reward_is_scaled_and_the_penalty_is_a_term_of_its_own():
+    from pantry.env import PantryEnv
+
+    class Scaled(PantryEnv):
+        def __init__(self) -> None:
+            super().__init__(max_turns=3)
+            self.reward_scale, self.invalid_penalty = 10.0, 0.1
+
+    env = Scaled()
+    env.reset(options={"task_id": "pantry/red/honey"})
+    _, reward, _, _, info = env.step("dance")
+    assert reward == -0.1 and info["reward_terms"] == {"score": 0.0, "invalid": -0.1}
+    env.step("open red")
+    _, reward, _, _, info = env.step("take honey")
+    assert reward == 10.0 and info["reward_terms"] == {"score": 10.0, "invalid": 0.0}
+    assert info["invalid_turns"] == 1
+
+
+def test_a_turn_keeps_what_was_seen_before_and_what_came_after():
+    env = make()
+    seen, _ = env.reset(options={"task_id": "pantry/red/honey"}, seed=5)
+    shown, *_ = env.step(" open red ")
+    turn = env.episode.turns[0]
+    assert isinstance(env.episode, Episode) and isinstance(turn, Turn)
+    assert (turn.observation, turn.response, turn.action) == (seen, " open red ", "open red")
+    assert turn.valid and turn.facts["holding"] == ""
+    assert env.episode.outcome == shown
+
+
+def test_seeds_give_permutations_and_ids_do_not_move_them():
+    env = make()
+    first = [env.reset(seed=4)[1]["task_id"]] + [env.reset()[1]["task_id"] for _ in range(7)]
+    assert sorted(first) == sorted(env.tasks.ids)
+    again = [env.reset(seed=4)[1]["task_id"]]
+    env.reset(options={"task_id": "pantry/red/jam"})
+    again += [env.reset()[1]["task_id"] for _ in range(7)]
+    assert again == first
+
+
+def test_a_snapshot_of_something_else_is_refused():
+    env = make()
+    env.reset(seed=0)
+    snapshot = env.snapshot()
+    other = make(parser="arrow")
+    with pytest.raises(ValueError, match="snapshot of"):
+        other.restore(snapshot)
+    with pytest.raises(ValueError, match="snapshot format"):
+        env.restore(snapshot.replace(b'"format": 1', b'"format": 99'))
+    with pytest.raises(ResetNeeded):
+        make().snapshot()
+
+
+@given(seed=st.integers(0, 1000), cut=st.integers(0, 5), actions=st.lists(st.text(), max_size=5))
+def test_restoring_continues_exactly(seed, cut, actions):
+    env = make(max_turns=20)
+    env.reset(seed=seed)
+    for action in actions[:cut]:
+        env.step(action)
+    snapshot = env.snapshot()
+    rest = [env.step(action)[0] for action in [*actions[cut:], "open red", "open green"]]
+    env.restore(snapshot)
+    assert [env.step(action)[0] for action in [*actions[cut:], "open red", "open green"]] == rest
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"max_turns": 0}, "max_turns"),
+        ({"parser": "nonsense"}, "no parser 'nonsense'"),
+        ({"observation_mode": "image"}, "observation_mode"),
+        ({"info_level": "all"}, "info_level"),
+        ({"render_mode": "rgb_array"}, "render_mode"),
+    ],
+)
+def test_bad_settings_are_named(settings, message):
+    from pantry.env import PantryEnv
+
+    with pytest.raises(ValueError, match=message):
+        PantryEnv(**settings)
+
+
+def test_ansi_render_is_the_transcript():
+    env = make(render_mode="ansi")
+    env.reset(seed=0)
+    env.step("open red")
+    assert env.render() == (
+        "Find the honey. Cupboards, all closed.\n\n> open red\n\n"
+        "The red cupboard holds dustdustdust."
+    )
+
+
+def test_debug_infos_tell_the_answer():
+    env = make(info_level="debug")
+    _, info = env.reset(options={"task_id": "pantry/red/jam"})
+    assert (info["answer"], info["expert_action"]) == ("red", "open red")
+
+
+@given(st.text(max_size=40))
+def test_unicode_holds_every_string(text):
+    assert text in Unicode(40)
+    assert (text + "x" * 41) not in Unicode(40)
+
+
+def test_unicode_samples_repeat_and_belong():
+    space, twin = Unicode(12, seed=3), Unicode(12, seed=3)
+    samples = [space.sample() for _ in range(200)]
+    assert samples == [twin.sample() for _ in range(200)]
+    assert all(sample in space for sample in samples)
+    assert any(not sample.isascii() for sample in samples)
+    assert space == twin and space != Unicode(13)
+    assert space.from_jsonable(space.to_jsonable(samples)) == samples
+    assert 3 not in space
+    with pytest.raises(ValueError, match="max_length"):
+        Unicode(0)
