@@ -1,12 +1,14 @@
 """AgentGym/ALFWorld-v0: household tasks in text, six kinds, official games or generated ones."""
 
-from collections.abc import Sequence
+import functools
+import random
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 from agentgym_envs.alfworld.data import GameLibrary, Library, split_name
 from agentgym_envs.alfworld.explorer import Explorer
-from agentgym_envs.alfworld.generate import GeneratedLibrary
+from agentgym_envs.alfworld.generate import SPLITS, GeneratedLibrary
 from agentgym_envs.alfworld.solver import PlanFollower
 from agentgym_envs.alfworld.textworld_engine import TextWorldEngine
 from agentgym_envs.alfworld.verify import verify
@@ -15,6 +17,7 @@ from agentgym_envs.core import TextEnv
 from agentgym_envs.types import Advice, Scene, Task, content_hash
 from agentgym_envs.vector import TextVectorEnv
 
+KEPT_TASKS = 4096  # tasks remembered by an environment, so that memory stays flat
 
 class GameTasks:
     """The games of one split as tasks, made when asked for."""
@@ -25,10 +28,18 @@ class GameTasks:
         if not self.ids:
             raise ValueError(f"split {split!r} has no games of types {task_types}")
         self._known = frozenset(self.ids)
+        self._made: dict[str, Task] = {}
 
     def task(self, task_id: str) -> Task:
         if task_id not in self._known:
-            raise KeyError(f"no game {task_id!r} here; the first of {len(self.ids)}: {self.ids[0]!r}")
+            raise KeyError(f"no game {task_id!r}; the first of {len(self.ids)}: {self.ids[0]!r}")
+        if task_id not in self._made:
+            if len(self._made) >= KEPT_TASKS:
+                self._made.clear()
+            self._made[task_id] = self._make(task_id)
+        return self._made[task_id]
+
+    def _make(self, task_id: str) -> Task:
         game = self.library.game(task_id)
         return Task(
             id=game.id,
@@ -49,7 +60,7 @@ class ALFWorldEnv(TextEnv):
     `examine X`, `look`, `inventory`, `help`. Anything else: "Nothing happens.".
 
     data: a folder in the official layout, a pack made from one, or None for generated games
-    (`difficulty`, `game_seed`). split: `train`, `valid_seen`, `valid_unseen` or an alias of those.
+    (`difficulty`, `game_seed`, and `games`: how many of each split). split: `train`, `valid_seen`, `valid_unseen` or an alias of those.
     task_types: only these. engine: `native` (compiled, fast) or `textworld` (the official stack,
     extra `[alfworld]`). expert: `explore` (sees what a policy sees) or `solve` (knows all).
 
@@ -73,6 +84,7 @@ class ALFWorldEnv(TextEnv):
         expert: Literal["explore", "solve"] = "explore",
         difficulty: str = "medium",
         game_seed: int = 0,
+        games: Mapping[str, int] | None = None,
         max_turns: int = 50,
         parser: str = "text",
         observation_mode: Literal["text", "dict"] = "text",
@@ -85,7 +97,11 @@ class ALFWorldEnv(TextEnv):
             raise ValueError(f"engine is 'native' or 'textworld', got {engine!r}")
         if expert not in ("explore", "solve"):
             raise ValueError(f"expert is 'explore' or 'solve', got {expert!r}")
-        library = open_library(data, difficulty, game_seed)
+        if expert == "solve" and engine != "native":
+            raise ValueError("expert='solve' reads the native engine's state: set engine='native'")
+        folder = None if data is None else str(data)
+        counts = tuple(sorted((games or {}).items()))
+        library = open_library(folder, difficulty, game_seed, counts)
         super().__init__(
             GameTasks(library, split_name(split), task_types),
             max_turns=max_turns,
@@ -102,27 +118,34 @@ class ALFWorldEnv(TextEnv):
 
     def start(self, task: Task) -> Scene:
         text = self._engine.start(self._library.game(task.id))
-        self._expert = (
-            Explorer(task.goal, self.np_random)
-            if self._expert_kind == "explore"
-            else PlanFollower(self._engine)
-        )
-        self._done_before: str | None = None
-        return self._scene_after(text, executed=True)
+        self._expert: Expert | None = None
+        return self._show(text, executed=True)
 
     def act(self, action: str) -> Scene:
         executed = action in self.scene.admissible
-        self._done_before = action
-        return self._scene_after(self._engine.act(action), executed)
+        return self._show(self._engine.act(action), executed)
 
     def advise(self) -> Advice:
-        """The expert's next action. The exploring expert must be asked at every turn."""
-        return self._expert.advise(self.scene.text, self.scene.admissible, self._done_before)
+        """The expert's next action. It is told every turn played so far, its own or not."""
+        if self._expert is None:
+            self._expert = self._new_expert()
+            self._told, self._last_action = 0, None
+        turns = self.episode.turns
+        for turn in turns[self._told :]:
+            self._expert.advise(turn.observation, turn.admissible, self._last_action)
+            self._last_action = turn.action
+        self._told = len(turns)
+        return self._expert.advise(self.scene.text, self.scene.admissible, self._last_action)
 
     def close(self) -> None:
         self._engine.close()
 
-    def _scene_after(self, text: str, executed: bool) -> Scene:
+    def _new_expert(self) -> "Expert":
+        if isinstance(self._engine, NativeEngine) and self._expert_kind == "solve":
+            return PlanFollower(self._engine)
+        return Explorer(self.task.goal, random.Random(self.task.id))
+
+    def _show(self, text: str, executed: bool) -> Scene:
         won = self._engine.won
         met, total = self._engine.goal_conditions()
         return Scene(
@@ -136,6 +159,24 @@ class ALFWorldEnv(TextEnv):
                 "dead_end": self._engine.dead_end(),
             },
         )
+
+
+class Expert(Protocol):
+    """What advises: an `Explorer` or a `PlanFollower`."""
+
+    def advise(
+        self, observation: str, admissible: tuple[str, ...], last_action: str | None = None
+    ) -> Advice: ...
+
+
+@functools.lru_cache(maxsize=16)
+def open_library(
+    data: str | None, difficulty: str, game_seed: int, games: tuple[tuple[str, int], ...]
+) -> Library:
+    """Games from a folder or a pack, or generated ones; opened once a process and shared."""
+    if data is not None:
+        return GameLibrary(data)
+    return GeneratedLibrary(difficulty, seed=game_seed, games={**SPLITS, **dict(games)})
 
 
 _ENGINES = {"native": NativeEngine, "textworld": TextWorldEngine}

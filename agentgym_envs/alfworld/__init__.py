@@ -1,0 +1,1 @@
+"""ALFWorld: household tasks in text, played by a compiled engine or by the official stack."""

@@ -1,0 +1,188 @@
+"""`agentgym-train`: thin verbs over the library."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import gymnasium as gym
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from agentgym_train.settings import SettingsError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Train language agents in AgentGym environments and compare algorithms.",
+)
+out = Console()
+note = Console(stderr=True)
+
+# Exit codes: 0 done, 2 wrong settings or arguments, 3 something is missing, 4 training failed.
+WRONG, MISSING, FAILED, INTERRUPTED = 2, 3, 4, 130
+
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: a.b=value; repeatable.")
+]
+Out = Annotated[Path, typer.Option(help="Folder to write.")]
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and an exit code, never a traceback."""
+    try:
+        app(standalone_mode=True)
+    except (SettingsError, ValueError, TypeError, KeyError, gym.error.Error) as error:
+        _fail(error, WRONG)
+    except (FileNotFoundError, FileExistsError, ImportError) as error:
+        _fail(error, MISSING)
+    except (FloatingPointError, RuntimeError) as error:
+        _fail(error, FAILED)
+    except KeyboardInterrupt:
+        note.print("stopped; a run goes on with `agentgym-train resume`")
+        raise SystemExit(INTERRUPTED) from None
+
+
+@app.command()
+def run(
+    settings: Path, out_folder: Annotated[Path, typer.Option("--out")], set_: Set = None
+) -> None:
+    """Train as a TOML file says."""
+    from agentgym_train.settings import Run, load
+    from agentgym_train.train import train
+
+    wanted = load(settings, Run, set_ or ())
+    with _training_bar(wanted.steps) as on_step:
+        train(wanted, out_folder, on_step)
+    _show_run(out_folder)
+
+
+@app.command()
+def resume(folder: Path) -> None:
+    """Go on with a run that was stopped, from its newest checkpoint, bit by bit the same."""
+    from agentgym_train.settings import Run, load
+    from agentgym_train.train import resume as go_on
+
+    wanted = load(folder / "run.toml", Run)
+    with _training_bar(wanted.steps) as on_step:
+        start = go_on(wanted, folder, on_step)
+    note.print(f"went on from step {start}")
+    _show_run(folder)
+
+
+@app.command()
+def warmup(
+    settings: Path, out_folder: Annotated[Path, typer.Option("--out")], set_: Set = None
+) -> None:
+    """Train a model to imitate the environment's expert, as a TOML file says."""
+    from agentgym_train.settings import Warmup, load
+    from agentgym_train.warmup import warm_up
+
+    wanted = load(settings, Warmup, set_ or ())
+    with _warmup_bars() as on_progress:
+        model = warm_up(wanted, out_folder, on_progress)
+    out.print(f"model in {model}")
+
+
+@app.command("eval")
+def evaluate(
+    folder: Annotated[Path, typer.Argument(help="A run's folder.")],
+    model: Annotated[str | None, typer.Option(help="Another model: a folder or an id.")] = None,
+    tasks: Annotated[int, typer.Option(help="The first so many; 0: the whole split.")] = 0,
+    set_: Set = None,
+) -> None:
+    """Play a run's held-out tasks once each with its final model; success with 95 % intervals."""
+    from agentgym_train.evaluate import evaluate_model
+    from agentgym_train.settings import Run, load
+
+    pairs = [f'model.name="{model or folder / "model"}"', f"evaluation.tasks={tasks}"]
+    wanted = load(folder / "run.toml", Run, [*pairs, *(set_ or ())])
+    with _bars() as progress:
+        bar = progress.add_task("playing", total=None)
+        summary = evaluate_model(wanted, lambda count: progress.advance(bar, count))
+    table = Table("tasks", "success [95 %]", "turns", title=f"{wanted.env.id}, {wanted.model.name}")
+    for name, rate in {"all": summary.overall, **summary.by_kind}.items():
+        table.add_row(name, escape(str(rate)), f"{rate.mean_turns:.1f}")
+    out.print(table)
+
+
+@app.command()
+def demo(
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Default: runs/demo-<time>.")
+    ] = None,
+    set_: Set = None,
+) -> None:
+    """Watch a tiny policy learn to play ALFWorld with GRPO on two CPU cores."""
+    from agentgym_train.demo import demonstrate, steps
+
+    folder = out_folder or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
+    start = time.monotonic()
+    with _warmup_bars() as on_warmup, _training_bar(steps()) as on_step:
+        outcome = demonstrate(folder, set_ or [], on_warmup, on_step)
+    table = Table("policy", "success on held-out tasks", "95 % interval", "turns")
+    for name, values in (("warmed up", outcome.before), ("after GRPO", outcome.after)):
+        interval = f"[{values['val/success_low']:.3f}, {values['val/success_high']:.3f}]"
+        turns = f"{values['val/turns']:.1f}"
+        table.add_row(name, f"{values['val/success_rate']:.3f}", escape(interval), turns)
+    out.print(table)
+    count = int(outcome.after["val/episodes"])
+    out.print(f"{count} generated games in rooms that no training game has, each played once")
+    out.print(f"plot: {outcome.plot}\nmetrics: {outcome.metrics}")
+    out.print(f"{(time.monotonic() - start) / 60:.1f} minutes")
+
+
+def _show_run(folder: Path) -> None:
+    from agentgym_train.plot import plot_success
+
+    out.print(f"metrics: {folder / 'metrics.jsonl'}\nmodel: {folder / 'model'}")
+    out.print(f"plot: {plot_success(folder, folder.name)}")
+
+
+@contextmanager
+def _training_bar(steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    with _bars() as progress:
+        bar = progress.add_task("training", total=steps, start=False)
+        held_out = "held-out ?"
+
+        def on_step(step: int, values: dict[str, float]) -> None:
+            nonlocal held_out
+            progress.start_task(bar)
+            if "val/success_rate" in values:
+                held_out = f"held-out {values['val/success_rate']:.3f}"
+                progress.console.print(f"step {step}: success on held-out tasks {held_out[9:]}")
+            training = values.get("episode/success_rate")
+            now = "" if training is None else f", training {training:.2f}"
+            progress.update(bar, completed=step, description=f"training ({held_out}{now})")
+
+        yield on_step
+
+
+@contextmanager
+def _warmup_bars() -> Iterator[Callable[[str, int, int, float], None]]:
+    with _bars() as progress:
+        bars: dict[str, object] = {}
+
+        def on_progress(phase: str, done: int, total: int, loss: float) -> None:
+            if phase not in bars:
+                bars[phase] = progress.add_task(phase, total=total)
+            shown = f"{phase} (loss {loss:.3f})" if loss else phase
+            progress.update(bars[phase], completed=done, description=shown)  # type: ignore[arg-type]
+
+        yield on_progress
+
+
+def _bars() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    return Progress(*columns, TimeRemainingColumn(), console=note)
+
+
+def _fail(error: Exception, code: int) -> None:
+    text = error.args[0] if isinstance(error, KeyError) and error.args else error
+    note.print(f"[red]error:[/] {escape(str(text))}", soft_wrap=True)
+    raise SystemExit(code) from None

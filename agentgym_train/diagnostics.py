@@ -1,0 +1,54 @@
+"""Numbers to watch about a scored batch, under the names of the literature."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from agentgym_train.batch import Batch
+
+LAST_TURN = 50  # turns from here on share one bucket
+
+
+def gap_summary(gap: Tensor) -> dict[str, float]:
+    """Mean, root mean square and mean absolute value of a gap.  [n]"""
+    return {
+        "gap_mean": float(gap.mean()),
+        "gap_rms": float(gap.square().mean().sqrt()),
+        "gap_abs_mean": float(gap.abs().mean()),
+    }
+
+
+def describe_teacher(batch: Batch) -> dict[str, float]:
+    """How far the student is from its teacher, by token, row, trajectory and turn; {} without one.
+
+    `kl/*` is the sampled reverse KL, the sum of `old - teacher`; `row_std` divides by n - 1,
+    `trajectory_std` by n. In `turn/<k>/*` all turns from the 50th on are one bucket.
+    """
+    if batch.tokens.teacher is None:
+        return {}
+    kl = -batch.gap
+    by_row, by_traj = batch.rows.sum(kl), batch.token_trajs.sum(kl)
+    told = {f"teacher/{name}": value for name, value in gap_summary(batch.gap).items()}
+    told |= {
+        "kl/token_mean": float(kl.mean()),
+        "kl/row_mean": float(by_row.mean()),
+        "kl/row_std": float(by_row.std()) if len(by_row) > 1 else 0.0,
+        "kl/trajectory_mean": float(by_traj.mean()),
+        "kl/trajectory_std": float(by_traj.std(correction=0)),
+    }
+    return told | _by_turn(batch, kl)
+
+
+def _by_turn(batch: Batch, kl: Tensor) -> dict[str, float]:
+    place = batch.turns.spread(batch.place).clamp(max=LAST_TURN)
+    told = {}
+    for k in place.unique().tolist():
+        here = place == k
+        told |= {
+            f"turn/{k}/kl": float(kl[here].mean()),
+            f"turn/{k}/disagreement": float(kl[here].abs().mean()),
+            f"turn/{k}/student_entropy": float(-batch.old_logprob[here].mean()),
+            f"turn/{k}/teacher_entropy": float(-batch.teacher_logprob[here].mean()),
+            f"turn/{k}/count": float((batch.place.clamp(max=LAST_TURN) == k).sum()),
+        }
+    return told

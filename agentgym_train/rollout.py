@@ -1,0 +1,182 @@
+"""Environments in lockstep, one sampler call per turn."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import load_env_creator
+
+from agentgym_envs import Advice, TextEnv
+from agentgym_envs.prompts import PromptStyle, load_style
+from agentgym_envs.registration import importable
+from agentgym_train.algorithms import RolloutPlan
+from agentgym_train.layout import PlayedTurn, Renderer, Trajectory
+from agentgym_train.models.sampler import Ask, Sampler, Sampling
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One trajectory to be played. `dice` names it among all others of a run: with a turn number
+    it is the seed of a reply, so that a trajectory does not depend on its neighbours."""
+
+    task_id: str
+    env_seed: int
+    group: Hashable
+    dice: tuple[int, ...]
+
+
+def style_of(env_id: str, name: str) -> PromptStyle:
+    """A prompt style of an environment by name, or any by path."""
+    entry_point = gym.spec(importable(env_id)).entry_point
+    kind = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    return load_style(name, getattr(kind, "prompt_folder", ""))
+
+
+class Pool:
+    """Environments of one kind in this process, made when needed and used again.
+
+    The prompt style says how replies are parsed, unless the settings do.
+    """
+
+    def __init__(self, env_id: str, settings: dict[str, Any], style: PromptStyle) -> None:
+        self._id = importable(env_id)
+        self._settings = {"parser": style.parser, **settings}
+        self._envs: list[TextEnv] = []
+
+    def take(self, count: int) -> list[TextEnv]:
+        """`count` environments, the same ones every time."""
+        while len(self._envs) < count:
+            env = gym.make(self._id, **self._settings).unwrapped
+            if not isinstance(env, TextEnv):
+                raise TypeError(f"{self._id} is a {type(env).__name__}, not a TextEnv")
+            self._envs.append(env)
+        return self._envs[:count]
+
+    @property
+    def task_ids(self) -> Sequence[str]:
+        return self.take(1)[0].tasks.ids
+
+
+class TaskOrder:
+    """Which tasks each step draws: permutation after permutation, decided by the seed alone."""
+
+    def __init__(self, ids: Sequence[str], seed: int) -> None:
+        self._ids, self._seed = ids, seed
+        self._pass, self._order = -1, np.zeros(0, int)
+
+    def at(self, step: int, count: int) -> list[str]:
+        """The tasks of a step, counted from 1. No state: any step can be asked for."""
+        return [self._nth((step - 1) * count + i) for i in range(count)]
+
+    def _nth(self, n: int) -> str:
+        lap, place = divmod(n, len(self._ids))
+        if lap != self._pass:
+            dice = np.random.default_rng([self._seed, lap])
+            self._pass, self._order = lap, dice.permutation(len(self._ids))
+        return self._ids[int(self._order[place])]
+
+
+class _Player:
+    """One trajectory while it is played."""
+
+    def __init__(self, env: TextEnv, attempt: Attempt, limit: int) -> None:
+        self.env, self.attempt, self.limit = env, attempt, limit
+        env.reset(seed=attempt.env_seed, options={"task_id": attempt.task_id})
+        self.turns: list[PlayedTurn] = []
+        self.student_turns = 0
+        self.over = False
+
+    def replay(self, count: int, style: PromptStyle) -> None:
+        """Play the first actions of the task's demonstration; no tokens, no loss."""
+        for action in self.env.task.expert[:count]:
+            if not self.over:
+                self.play(style.written(Advice(action)), (), None)
+
+    def play(self, response: str, prompt: tuple[int, ...], reply: Any) -> None:
+        _, reward, terminated, truncated, _ = self.env.step(response)
+        turn = self.env.episode.turns[-1]
+        self.turns.append(PlayedTurn(turn=turn, prompt=prompt, reply=reply, reward=reward))
+        self.student_turns += reply is not None
+        self.over = terminated or truncated or self.student_turns >= self.limit
+
+    def finished(self) -> Trajectory:
+        episode = self.env.episode
+        return Trajectory(
+            task=episode.task,
+            group=self.attempt.group,
+            turns=tuple(self.turns),
+            verdict=self.env.verify(episode),
+            outcome=episode.outcome,
+            stop_reason=episode.stop_reason or "depth",
+        )
+
+
+def rollout(
+    envs: Sequence[TextEnv],
+    attempts: Sequence[Attempt],
+    renderer: Renderer,
+    sampler: Sampler,
+    sampling: Sampling,
+    plan: RolloutPlan,
+) -> list[Trajectory]:
+    """Play every attempt, one environment each, until all are over.
+
+    The plan limits the student's turns, or replays a demonstration first; a trajectory that it
+    cuts keeps the verdict it has. Raises ValueError when there are too few environments.
+    """
+    if len(envs) < len(attempts):
+        raise ValueError(f"{len(attempts)} attempts need as many environments, got {len(envs)}")
+    sampler.forget()
+    players = [
+        _Player(env, attempt, plan.depth(env.max_turns))
+        for env, attempt in zip(envs, attempts, strict=False)
+    ]
+    for player in players:
+        player.replay(plan.replayed(len(player.env.task.expert)), renderer.style)
+    while playing := [player for player in players if not player.over]:
+        asks = [_ask(player, renderer) for player in playing]
+        for player, ask, reply in zip(playing, asks, sampler.reply(asks, sampling), strict=True):
+            player.play(reply.text, tuple(ask.tokens), reply)
+    sampler.forget()
+    return [player.finished() for player in players]
+
+
+def _ask(player: _Player, renderer: Renderer) -> Ask:
+    scene = player.env.scene
+    tokens = renderer.prompt(player.env.task, player.turns, scene.text, scene.admissible)
+    dice = player.attempt.dice
+    return Ask(key=dice, tokens=tokens, seed=(*dice, len(player.turns)))
+
+
+def describe(trajectories: Sequence[Trajectory]) -> dict[str, float]:
+    """What happened in the environment, under the names of the literature (spec section 12)."""
+    lengths = np.array([len(trajectory.turns) for trajectory in trajectories])
+    scores = np.array([trajectory.verdict.score for trajectory in trajectories])
+    replies = [played for one in trajectories for _, played in one.sampled]
+    told = {
+        "episode/success_rate": float(np.mean([one.verdict.success for one in trajectories])),
+        **_spread("episode/reward", scores),
+        **_spread("episode/length", lengths),
+    }
+    for kind in sorted({one.task.kind for one in trajectories} - {""}):
+        same = [one.verdict.success for one in trajectories if one.task.kind == kind]
+        told[f"episode/{kind}_success_rate"] = float(np.mean(same))
+    if replies:
+        said = np.array([len(p.reply.tokens) for p in replies if p.reply is not None])
+        cut = [not p.reply.finished for p in replies if p.reply is not None]
+        told["episode/valid_action_ratio"] = float(np.mean([p.turn.valid for p in replies]))
+        told |= _spread("response_length", said)
+        told |= _spread("prompt_length", np.array([len(p.prompt) for p in replies]))
+        told["response_length/clip_ratio"] = float(np.mean(cut))
+        told["tokens/sampled"] = float(said.sum())
+    return told
+
+
+def _spread(name: str, values: np.ndarray) -> dict[str, float]:
+    return {
+        f"{name}/mean": float(values.mean()),
+        f"{name}/max": float(values.max()),
+        f"{name}/min": float(values.min()),
+    }

@@ -1,0 +1,258 @@
+"""Settings: frozen dataclasses are the one declaration, TOML fills them, `--set` overrides.
+
+A wrong key is an error that says where it stands and what the nearest right one is, before
+anything loads.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import tomli_w
+from pydantic import TypeAdapter, ValidationError
+
+from agentgym_train import algorithms
+from agentgym_train.algorithms import Algorithm
+from agentgym_train.models.load import ModelSettings
+from agentgym_train.update import Learning
+
+Settings = TypeVar("Settings")
+
+
+class SettingsError(ValueError):
+    """The settings are wrong; the message names the key and what would be right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvSettings:
+    """Where episodes are played, and how a model is shown them.
+
+    id: a Gymnasium id, "module:Namespace/Name-v0" for one that a module registers.
+    common, train, evaluation: constructor arguments; the last two add to the first.
+    prompt: a style of the environment by name, or a path to a TOML file.
+    layout: "turns" (a fresh prompt every turn) or "chat" (one growing conversation).
+    return_scale: what an episode of score 1 returns. invalid_penalty: taken off the score of a
+    turn whose response could not be read.
+    """
+
+    id: str = "AgentGym/ALFWorld-v0"
+    common: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] = field(default_factory=dict)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    prompt: str = "default"
+    layout: Literal["turns", "chat"] = "turns"
+    on_drift: Literal["error", "count"] = "error"  # a conversation that does not only grow
+    return_scale: float = 10.0
+    invalid_penalty: float = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolloutSettings:
+    """How trajectories are collected: `groups` tasks a step, `group_size` attempts at each."""
+
+    groups: int = 16
+    group_size: int = 8
+    temperature: float = 1.0
+    max_reply_tokens: int = 512
+    max_prompt_tokens: int = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """When and how held-out tasks are played: always the same ones, each once.
+
+    every: training steps between evaluations; 0: never. The weights before the first step and
+    after the last are evaluated too. tasks: the first so many of the split; 0: all.
+    temperature 0 is greedy.
+    """
+
+    every: int = 5
+    tasks: int = 128
+    temperature: float = 0.4
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogSettings:
+    """What is kept. episodes: training episodes stored a step; checkpoint_every: steps between
+    checkpoints; keep: how many of them."""
+
+    episodes: int = 4
+    checkpoint_every: int = 10
+    keep: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training run, whole. What is written to `run.toml` is what ran."""
+
+    env: EnvSettings
+    model: ModelSettings
+    algorithm: Algorithm
+    teacher: ModelSettings | None = None
+    rollout: RolloutSettings = RolloutSettings()
+    learning: Learning = Learning()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    log: LogSettings = LogSettings()
+    steps: int = 150
+    seed: int = 0
+    threads: int = 0  # CPU threads of PyTorch; 0: its own choice
+
+    def __post_init__(self) -> None:
+        name = type(self.algorithm).__name__
+        if self.algorithm.teacher == "model" and self.teacher is None:
+            raise ValueError(f"{name} learns from a teacher model: add a [teacher] table")
+        if self.algorithm.teacher != "model" and self.teacher is not None:
+            raise ValueError(f"{name} has no use for a teacher model: remove the [teacher] table")
+        for owner, key in (("", "steps"), ("rollout", "groups"), ("rollout", "group_size")):
+            if getattr(getattr(self, owner) if owner else self, key) < 1:
+                raise ValueError(f"{owner + '.' if owner else ''}{key} must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warmup:
+    """Supervised learning from an expert's episodes.
+
+    episodes: how many are played, one a training task, going round when there are fewer tasks.
+    noise: share of turns at which a random admissible action is played instead of the expert's,
+    and imitated: a policy that explores. steps: optimiser steps, of `batch` rows each.
+    learn_from: "all" tokens (a model from scratch must learn the language too) or "replies".
+    """
+
+    env: EnvSettings
+    model: ModelSettings
+    episodes: int = 2000
+    noise: float = 0.0
+    steps: int = 500
+    batch: int = 8
+    lr: float = 3e-3
+    weight_decay: float = 0.01
+    learn_from: Literal["all", "replies"] = "all"
+    seed: int = 0
+    threads: int = 0
+
+
+def load(path: Path | str, kind: type[Settings], overrides: Sequence[str] = ()) -> Settings:
+    """The settings of a TOML file, with `a.b=value` overrides. Raises SettingsError."""
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(f"there is no settings file {path}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: {error}") from error
+    return build(kind, override(data, overrides))
+
+
+def override(data: dict[str, Any], pairs: Sequence[str]) -> dict[str, Any]:
+    """A copy of `data` with each `a.b=value` put in; a value is read as TOML, else as text."""
+    merged = {key: dict(v) if isinstance(v, dict) else v for key, v in data.items()}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise SettingsError(f"--set takes key=value, got {pair!r}")
+        *outer, last = name.strip().split(".")
+        table = merged
+        for key in outer:
+            inner = table.get(key, {})
+            if not isinstance(inner, dict):
+                raise SettingsError(f"--set {name}: {key!r} is a value, not a table")
+            table[key] = dict(inner)
+            table = table[key]
+        table[last] = _toml_value(text)
+    return merged
+
+
+def build(kind: type[Settings], data: dict[str, Any]) -> Settings:
+    """Dataclasses from plain data. Raises SettingsError naming the key and the nearest valid one.
+
+    An `algorithm` table is of the class that its `name` says: a built-in, or "module:Class".
+    """
+    data = dict(data)
+    if "algorithm" in {f.name for f in dataclasses.fields(kind)}:  # type: ignore[arg-type]
+        data["algorithm"] = _algorithm(data.get("algorithm"))
+    _check_keys(kind, data, "")
+    return _validated(kind, data, "")
+
+
+def dump(settings: Any) -> str:
+    """The settings as TOML, complete: `build` gives the same settings back."""
+    return tomli_w.dumps(_plain(settings))
+
+
+def _algorithm(table: Any) -> Algorithm:
+    if not isinstance(table, dict) or "name" not in table:
+        known = ", ".join(algorithms.BUILT_IN)
+        raise SettingsError(f"algorithm.name is missing; built in: {known}")
+    fields = {key: value for key, value in table.items() if key != "name"}
+    try:
+        kind = algorithms.find(table["name"])
+    except (KeyError, ImportError, AttributeError, TypeError) as error:
+        raise SettingsError(f"algorithm.name: {error.args[0]}") from error
+    _check_keys(kind, fields, "algorithm.")
+    return _validated(kind, fields, "algorithm.")
+
+
+def _validated(kind: type[Settings], data: dict[str, Any], where: str) -> Settings:
+    try:
+        return TypeAdapter(kind).validate_python(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = where + ".".join(str(part) for part in first["loc"])
+        got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+        reason = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{key.rstrip('.') or 'settings'}: {reason}{got}") from error
+
+
+def _check_keys(kind: Any, data: Any, where: str) -> None:
+    """Unknown keys at any depth of nested dataclasses."""
+    if not isinstance(data, dict):
+        return
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key, value in data.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"did you mean {where}{near[0]}?" if near else f"known: {', '.join(known)}"
+            raise SettingsError(f"unknown key {where}{key}; {hint}")
+        nested = _dataclass_in(hints[key])
+        if nested is not None:
+            _check_keys(nested, value, f"{where}{key}.")
+
+
+def _dataclass_in(hint: Any) -> Any:
+    """The dataclass of a type, or of an optional one."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next((o for o in options if dataclasses.is_dataclass(o) and o is not Algorithm), None)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Algorithm):
+        names = {kind: name for name, kind in algorithms.BUILT_IN.items()}
+        kind = type(value)
+        address = names.get(kind, f"{kind.__module__}:{kind.__qualname__}")
+        return {"name": address, **_fields(value)}
+    if dataclasses.is_dataclass(value):
+        return _fields(value)
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Field by field; what is None is left out, since TOML has no such value."""
+    items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    return {name: _plain(item) for name, item in items.items() if item is not None}
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,46 @@
+"""What an expert's episodes look like to a model: demonstrations, and text for a vocabulary."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from agentgym_envs.evaluate import play
+from agentgym_envs.prompts import PromptStyle
+from agentgym_envs.types import Advice, Episode
+from agentgym_train.rollout import Pool
+
+TOKENIZER_EPISODES = 300
+
+
+def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed: int) -> Episode:
+    """One episode of the environment's expert, who writes a thought and an action at every turn.
+
+    noise: share of turns at which a random admissible action is played under the expert's
+    thought. Raises ValueError where the environment has no expert for the task.
+    """
+    env = pool.take(1)[0]
+    dice = np.random.default_rng([seed, 0])
+
+    def reply(*_) -> str:
+        advice = env.advise()
+        if advice is None:
+            raise ValueError(f"the environment's expert has no advice for task {task_id!r}")
+        options = env.scene.admissible
+        if options and dice.random() < noise:
+            advice = Advice(options[int(dice.integers(len(options)))], advice.thought)
+        return style.written(advice)
+
+    env.reset(seed=seed)  # the expert's own dice
+    return play(env, reply, task_id)[0]
+
+
+def texts_for_tokenizer(pool: Pool, style: PromptStyle) -> Iterator[str]:
+    """Observations and replies of the expert on the first tasks."""
+    for i, task_id in enumerate(pool.task_ids[:TOKENIZER_EPISODES]):
+        episode = demonstrate(pool, style, task_id, 0.2, i)
+        goal = episode.task.goal
+        for message in style.opening_messages(goal, episode.turns[0].observation, ()):
+            yield message["content"]
+        for turn in episode.turns:
+            yield style.following_text(goal, turn.observation, turn.admissible)
+            yield turn.response
