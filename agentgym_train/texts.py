@@ -16,19 +16,22 @@ def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed
     """One episode of the environment's expert, who writes a thought and an action at every turn.
 
     noise: share of turns at which a random admissible action is played under the expert's
-    thought. Raises ValueError where the environment has no expert for the task.
+    thought. An expert whom noise has left without advice goes on at random; one that has none
+    from the start, or without noise, raises ValueError.
     """
     env = pool.take(1)[0]
     dice = np.random.default_rng([seed, 0])
 
     def reply(*_) -> str:
         advice = env.advise()
-        if advice is None:
+        lost = advice is None and bool(noise) and bool(env.episode.turns)
+        if advice is None and not lost:
             raise ValueError(f"the environment's expert has no advice for task {task_id!r}")
         options = env.scene.admissible
-        if options and dice.random() < noise:
-            advice = Advice(options[int(dice.integers(len(options)))], advice.thought)
-        return style.written(advice)
+        if options and (lost or dice.random() < noise):
+            thought = advice.thought if advice else ""
+            advice = Advice(options[int(dice.integers(len(options)))], thought)
+        return style.written(advice or Advice(""))
 
     env.reset(seed=seed)  # the expert's own dice
     return play(env, reply, task_id)[0]

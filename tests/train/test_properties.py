@@ -228,7 +228,17 @@ def test_empty_turns_stretch_the_range_only_where_they_count(toy):
 
 def test_a_well_rewarded_token_is_guided_less():
     earned = torch.tensor([-100.0, 0.0, 100.0])
-    assert RewardGate(low=0.1, high=0.3)(earned).tolist() == pytest.approx([0.3, 0.2, 0.1])
+    gate = RewardGate(low=0.1, high=0.3)
+    assert gate(earned).tolist() == pytest.approx([0.3, 0.2, 0.1])
+
+
+def test_gated_opd_by_hand(toy):
+    turns = (toy.Turn((1,), (2,)),)
+    batch = toy.told([toy.Story(0, 1.0, turns), toy.Story(0, 0.0, turns)])
+    earned, gate = GRPO().earned(batch), RewardGate(low=0.1, high=0.3)
+    found = OPD(reward="gated", reward_gate=gate).credit(batch, 1).terms
+    torch.testing.assert_close(found["reward"], earned)
+    torch.testing.assert_close(found["teacher"], gate(earned) * batch.gap)
 
 
 # --- one algorithm is another -----------------------------------------------------------------
@@ -349,5 +359,6 @@ def test_states_that_look_alike():
     seen = ["a red door", "a red dooR", "a lamp", "a red door"]
     assert same_state(seen) == [0, 1, 2, 0]
     assert same_state(seen, 0.9) == [0, 0, 1, 0]
+    assert same_state(["a red door", "a lamp", "a red dooR"], 0.9) == [0, 1, 0]
     with pytest.raises(ValueError, match="similarity"):
         same_state(seen, 0.0)

@@ -113,8 +113,8 @@ def compare(game: Game, official: TextWorldEngine, turns: int, seed: int) -> dic
 
 @needs_official_stack
 def test_sampled_games_play_alike_in_both_engines(game_files, official):
-    for seed, path in enumerate(random.Random(5).sample(game_files, 4)):
-        assert compare(read_game(path), official, turns=40, seed=seed)["turns"] == 40
+    for seed, path in enumerate(random.Random(5).sample(game_files, 3)):
+        assert compare(read_game(path), official, turns=25, seed=seed)["turns"] == 25
 
 
 @needs_official_stack
