@@ -85,6 +85,8 @@ def check(env_id: str, settings: Settings = None, episodes: int = 5) -> None:
     """Check that an environment keeps every promise of the conformance kit."""
     from agentgym_envs.check import Check, CheckFailed, check_text_env
 
+    _make(env_id, settings).close()  # what cannot be made at all is a mistake in the command
+
     def show(done: Check) -> None:
         mark = "[red]broken[/]" if done.problem else "[green]kept[/]  "
         out.print(
@@ -94,7 +96,8 @@ def check(env_id: str, settings: Settings = None, episodes: int = 5) -> None:
     try:
         kept = check_text_env(env_id, episodes=episodes, on_check=show, **_parsed(settings))
     except CheckFailed as failed:
-        out.print(f"[red]{_escaped(str(failed).splitlines()[0])}[/]")
+        summary = str(failed).splitlines()[0].removesuffix(":")
+        out.print(f"[red]{_escaped(summary)}[/]")
         raise typer.Exit(CHECK_FAILED) from None
     out.print(f"[green]{env_id} keeps all {len(kept)} promises[/]")
 

@@ -148,19 +148,20 @@ class TextVectorEnv(VectorEnv):
 
 
 def _columns(infos: list[dict[str, Any] | None]) -> dict[str, Any]:
-    first = next((info for info in infos if info is not None), {})
+    """One array a key; who has no info has False, 0 or None there. Objects stay as they are."""
+    present = np.array([info is not None for info in infos])
+    given = [info for info in infos if info is not None]
     columns: dict[str, Any] = {}
-    for key, sample in first.items():
+    for key in given[0] if given else ():
+        kinds = {type(info[key]) for info in given}
         values = [None if info is None else info[key] for info in infos]
-        columns["_" + key] = np.array([info is not None for info in infos])
-        if isinstance(sample, dict):
+        columns["_" + key] = present.copy()
+        if kinds == {dict}:
             columns[key] = _columns(values)
-        elif all(type(value) in (bool, type(None)) for value in values):
-            columns[key] = np.array([bool(value) for value in values])
-        elif all(type(value) in (int, float, type(None)) for value in values):
+        elif kinds == {bool}:
+            columns[key] = np.array([value is True for value in values])
+        elif kinds <= {int, float}:
             columns[key] = np.array([0 if value is None else value for value in values])
         else:
-            columns[key] = np.empty(len(values), dtype=object)
-            for i, value in enumerate(values):
-                columns[key][i] = value
+            columns[key] = np.fromiter(values, dtype=object, count=len(values))
     return columns

@@ -17,16 +17,24 @@ FORMAT = 1
 
 
 def save(
-    folder: Path, step: int, model: Module, optimizer: Optimizer, state: dict[str, Any], keep: int
+    folder: Path,
+    step: int,
+    model: Module,
+    optimizer: Optimizer,
+    state: dict[str, Any],
+    keep: int,
+    teacher: dict[str, Tensor] | None = None,
 ) -> None:
     """Write `step-<n>` under `folder`, atomically, and remove all but the newest `keep`.
 
-    state: whatever else must survive, as JSON values.
+    state: whatever else must survive, as JSON values. teacher: the weights of one that moves.
     """
 
     def fill(aside: Path) -> None:
         save_file(_trained(model), aside / "weights.safetensors")
         save_file(_moments(optimizer), aside / "optimizer.safetensors")
+        if teacher:
+            save_file(teacher, aside / "teacher.safetensors")
         about = {"format": FORMAT, "step": step, "state": state}
         (aside / "state.json").write_text(json.dumps(about), encoding="utf-8")
 
@@ -60,6 +68,12 @@ def load(checkpoint: Path, model: Module, optimizer: Optimizer) -> tuple[int, di
             value.copy_(weights[name])
     _put_moments(optimizer, load_file(checkpoint / "optimizer.safetensors"))
     return about["step"], about["state"]
+
+
+def load_teacher(checkpoint: Path) -> dict[str, Tensor]:
+    """The weights of a teacher that moves; empty where there is none."""
+    path = checkpoint / "teacher.safetensors"
+    return load_file(path) if path.exists() else {}
 
 
 def _trained(model: Module) -> dict[str, Tensor]:

@@ -1,8 +1,7 @@
 """`agentgym-train`: thin verbs over the library."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,14 @@ import gymnasium as gym
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from agentgym_train.settings import SettingsError
@@ -39,7 +45,7 @@ def main() -> None:
         app(standalone_mode=True)
     except (SettingsError, ValueError, TypeError, KeyError, gym.error.Error) as error:
         _fail(error, WRONG)
-    except (FileNotFoundError, FileExistsError, ImportError) as error:
+    except (OSError, ImportError) as error:
         _fail(error, MISSING)
     except (FloatingPointError, RuntimeError) as error:
         _fail(error, FAILED)
@@ -57,8 +63,8 @@ def run(
     from agentgym_train.train import train
 
     wanted = load(settings, Run, set_ or ())
-    with _training_bar(wanted.steps) as on_step:
-        train(wanted, out_folder, on_step)
+    with _bars() as progress:
+        train(wanted, out_folder, _training_bar(progress, wanted.steps))
     _show_run(out_folder)
 
 
@@ -69,9 +75,10 @@ def resume(folder: Path) -> None:
     from agentgym_train.train import resume as go_on
 
     wanted = load(folder / "run.toml", Run)
-    with _training_bar(wanted.steps) as on_step:
-        start = go_on(wanted, folder, on_step)
-    note.print(f"went on from step {start}")
+    with _bars() as progress:
+        start = go_on(wanted, folder, _training_bar(progress, wanted.steps))
+    finished = start == wanted.steps
+    note.print(f"all {start} steps were done already" if finished else f"went on from step {start}")
     _show_run(folder)
 
 
@@ -84,9 +91,9 @@ def warmup(
     from agentgym_train.warmup import warm_up
 
     wanted = load(settings, Warmup, set_ or ())
-    with _warmup_bars() as on_progress:
-        model = warm_up(wanted, out_folder, on_progress)
-    out.print(f"model in {model}")
+    with _bars() as progress:
+        model = warm_up(wanted, out_folder, _warmup_bars(progress))
+    typer.echo(f"model: {model}")
 
 
 @app.command("eval")
@@ -119,12 +126,14 @@ def demo(
     set_: Set = None,
 ) -> None:
     """Watch a tiny policy learn to play ALFWorld with GRPO on two CPU cores."""
-    from agentgym_train.demo import demonstrate, steps
+    from agentgym_train.demo import demonstrate, planned
 
     folder = out_folder or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
     start = time.monotonic()
-    with _warmup_bars() as on_warmup, _training_bar(steps()) as on_step:
-        outcome = demonstrate(folder, set_ or [], on_warmup, on_step)
+    _, training = planned(folder, set_ or [])
+    with _bars() as progress:
+        bars = _warmup_bars(progress), _training_bar(progress, training.steps)
+        outcome = demonstrate(folder, set_ or [], *bars)
     table = Table("policy", "success on held-out tasks", "95 % interval", "turns")
     for name, values in (("warmed up", outcome.before), ("after GRPO", outcome.after)):
         interval = f"[{values['val/success_low']:.3f}, {values['val/success_high']:.3f}]"
@@ -132,49 +141,47 @@ def demo(
         table.add_row(name, f"{values['val/success_rate']:.3f}", escape(interval), turns)
     out.print(table)
     count = int(outcome.after["val/episodes"])
-    out.print(f"{count} generated games in rooms that no training game has, each played once")
-    out.print(f"plot: {outcome.plot}\nmetrics: {outcome.metrics}")
-    out.print(f"{(time.monotonic() - start) / 60:.1f} minutes")
+    typer.echo(f"{count} generated games in rooms that no training game has, each played once")
+    typer.echo(f"plot: {outcome.plot}\nmetrics: {outcome.metrics}")
+    typer.echo(f"{(time.monotonic() - start) / 60:.1f} minutes")
 
 
 def _show_run(folder: Path) -> None:
     from agentgym_train.plot import plot_success
 
-    out.print(f"metrics: {folder / 'metrics.jsonl'}\nmodel: {folder / 'model'}")
-    out.print(f"plot: {plot_success(folder, folder.name)}")
+    typer.echo(f"metrics: {folder / 'metrics.jsonl'}\nmodel: {folder / 'model'}")
+    typer.echo(f"plot: {plot_success(folder, folder.name)}")
 
 
-@contextmanager
-def _training_bar(steps: int) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    with _bars() as progress:
-        bar = progress.add_task("training", total=steps, start=False)
-        held_out = "held-out ?"
+def _training_bar(progress: Progress, steps: int) -> Callable[[int, dict[str, float]], None]:
+    bars: list[TaskID] = []
+    held_out = "?"
 
-        def on_step(step: int, values: dict[str, float]) -> None:
-            nonlocal held_out
-            progress.start_task(bar)
-            if "val/success_rate" in values:
-                held_out = f"held-out {values['val/success_rate']:.3f}"
-                progress.console.print(f"step {step}: success on held-out tasks {held_out[9:]}")
-            training = values.get("episode/success_rate")
-            now = "" if training is None else f", training {training:.2f}"
-            progress.update(bar, completed=step, description=f"training ({held_out}{now})")
+    def on_step(step: int, values: dict[str, float]) -> None:
+        nonlocal held_out
+        if not bars:
+            bars.append(progress.add_task("training", total=steps))
+        if "val/success_rate" in values:
+            held_out = f"{values['val/success_rate']:.3f}"
+            progress.console.print(f"step {step}: success on held-out tasks {held_out}")
+        training = values.get("episode/success_rate")
+        now = "" if training is None else f", training {training:.2f}"
+        shown = f"training (held-out {held_out}{now})"
+        progress.update(bars[0], completed=step, description=shown)
 
-        yield on_step
+    return on_step
 
 
-@contextmanager
-def _warmup_bars() -> Iterator[Callable[[str, int, int, float], None]]:
-    with _bars() as progress:
-        bars: dict[str, object] = {}
+def _warmup_bars(progress: Progress) -> Callable[[str, int, int, float], None]:
+    bars: dict[str, TaskID] = {}
 
-        def on_progress(phase: str, done: int, total: int, loss: float) -> None:
-            if phase not in bars:
-                bars[phase] = progress.add_task(phase, total=total)
-            shown = f"{phase} (loss {loss:.3f})" if loss else phase
-            progress.update(bars[phase], completed=done, description=shown)  # type: ignore[arg-type]
+    def on_progress(phase: str, done: int, total: int, loss: float) -> None:
+        if phase not in bars:
+            bars[phase] = progress.add_task(phase, total=total)
+        shown = f"{phase} (loss {loss:.3f})" if loss else phase
+        progress.update(bars[phase], completed=done, description=shown)
 
-        yield on_progress
+    return on_progress
 
 
 def _bars() -> Progress:

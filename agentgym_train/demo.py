@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agentgym_train.plot import plot_success
 from agentgym_train.runlog import read_metrics
-from agentgym_train.settings import Run, Warmup, build, override
+from agentgym_train.settings import Run, SettingsError, Warmup, build, override
 from agentgym_train.train import train
 from agentgym_train.warmup import warm_up
 
@@ -31,14 +31,10 @@ def demonstrate(
 ) -> Outcome:
     """Warm up and train in `folder` with the packaged settings `demo.toml`.
 
-    overrides: `warmup.a=value` or `run.a=value`. Raises FileExistsError where `folder` holds a
-    demonstration already.
+    overrides: `env.a=value`, `warmup.a=value` or `run.a=value`. Raises FileExistsError where
+    `folder` holds a demonstration already, SettingsError for a setting that is wrong.
     """
-    tables = override(_packaged(), overrides)
-    shared = {"env": tables["env"]}
-    warmup = build(Warmup, {**tables["warmup"], **shared})
-    model = folder / "warmup" / "model"
-    run = build(Run, {**tables["run"], **shared, "model": {"name": str(model)}})
+    warmup, run = planned(folder, overrides)
     warm_up(warmup, folder / "warmup", on_warmup)
     train(run, folder / "grpo", on_step)
     held_out = [one for one in read_metrics(folder / "grpo") if "val/success_rate" in one]
@@ -46,11 +42,20 @@ def demonstrate(
     return Outcome(held_out[0], held_out[-1], plot, folder / "grpo" / "metrics.jsonl")
 
 
-def steps() -> int:
-    """Training steps of the packaged settings."""
-    return _packaged()["run"]["steps"]
+def planned(folder: Path, overrides: list[str]) -> tuple[Warmup, Run]:
+    """What the demonstration would do in `folder`: the packaged settings with these overrides.
 
-
-def _packaged() -> dict:
+    The two share their environment, and the run trains the model that was warmed up.
+    """
     text = files("agentgym_train").joinpath("presets/demo.toml").read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    packaged = tomllib.loads(text)
+    tables = override(packaged, overrides)
+    for key in tables:
+        if key not in packaged:
+            raise SettingsError(f"unknown table {key}; known: {', '.join(packaged)}")
+    for name, key in (("warmup", "env"), ("run", "env"), ("run", "model")):
+        if key in tables[name]:
+            raise SettingsError(f"{name}.{key} follows from the rest: set env or warmup.model")
+    model = {"name": str(folder / "warmup" / "model")}
+    warmup = build(Warmup, {**tables["warmup"], "env": tables["env"]})
+    return warmup, build(Run, {**tables["run"], "env": tables["env"], "model": model})

@@ -19,12 +19,15 @@ from agentgym_train.models.sampler import Ask, Sampler, Sampling
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One trajectory to be played. `dice` names it among all others of a run: with a turn number
-    it is the seed of a reply, so that a trajectory does not depend on its neighbours."""
+    it is the seed of a reply, so that a trajectory does not depend on its neighbours. `hint` goes
+    into the student's own prompts; `demonstration` is what a plan may replay first."""
 
     task_id: str
     env_seed: int
     group: Hashable
     dice: tuple[int, ...]
+    hint: str = ""
+    demonstration: tuple[str, ...] = ()
 
 
 def style_of(env_id: str, name: str) -> PromptStyle:
@@ -88,11 +91,19 @@ class _Player:
         self.student_turns = 0
         self.over = False
 
-    def replay(self, count: int, style: PromptStyle) -> None:
-        """Play the first actions of the task's demonstration; no tokens, no loss."""
-        for action in self.env.task.expert[:count]:
+    def replay(self, count: int, renderer: Renderer) -> None:
+        """Play the first actions of the demonstration; nothing is sampled, no loss."""
+        for action in self.attempt.demonstration[:count]:
             if not self.over:
-                self.play(style.written(Advice(action)), (), None)
+                self.play(renderer.style.written(Advice(action)), self.prompt(renderer), None)
+
+    def prompt(self, renderer: Renderer) -> tuple[int, ...]:
+        task, scene = self.env.task, self.env.scene
+        return renderer.prompt(task, self.turns, scene.text, scene.admissible, self.attempt.hint)
+
+    def ask(self, renderer: Renderer) -> Ask:
+        dice = self.attempt.dice
+        return Ask(key=dice, tokens=self.prompt(renderer), seed=(*dice, len(self.turns)))
 
     def play(self, response: str, prompt: tuple[int, ...], reply: Any) -> None:
         _, reward, terminated, truncated, _ = self.env.step(response)
@@ -134,20 +145,13 @@ def rollout(
         for env, attempt in zip(envs, attempts, strict=False)
     ]
     for player in players:
-        player.replay(plan.replayed(len(player.env.task.expert)), renderer.style)
+        player.replay(plan.replayed(len(player.attempt.demonstration)), renderer)
     while playing := [player for player in players if not player.over]:
-        asks = [_ask(player, renderer) for player in playing]
+        asks = [player.ask(renderer) for player in playing]
         for player, ask, reply in zip(playing, asks, sampler.reply(asks, sampling), strict=True):
             player.play(reply.text, tuple(ask.tokens), reply)
     sampler.forget()
     return [player.finished() for player in players]
-
-
-def _ask(player: _Player, renderer: Renderer) -> Ask:
-    scene = player.env.scene
-    tokens = renderer.prompt(player.env.task, player.turns, scene.text, scene.admissible)
-    dice = player.attempt.dice
-    return Ask(key=dice, tokens=tokens, seed=(*dice, len(player.turns)))
 
 
 def describe(trajectories: Sequence[Trajectory]) -> dict[str, float]:

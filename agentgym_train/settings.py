@@ -6,6 +6,7 @@ anything loads.
 
 import dataclasses
 import difflib
+import operator
 import tomllib
 import types
 import typing
@@ -20,6 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from agentgym_train import algorithms
 from agentgym_train.algorithms import Algorithm
 from agentgym_train.models.load import ModelSettings
+from agentgym_train.notes import NoteSettings
+from agentgym_train.skills import SkillSettings
 from agentgym_train.update import Learning
 
 Settings = TypeVar("Settings")
@@ -61,6 +64,7 @@ class RolloutSettings:
     temperature: float = 1.0
     max_reply_tokens: int = 512
     max_prompt_tokens: int = 2048
+    cache: Literal["kept", "none"] = "kept"  # "none" for models whose attention is not plain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +93,20 @@ class LogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training run, whole. What is written to `run.toml` is what ran."""
+    """One training run, whole. What is written to `run.toml` is what ran.
+
+    teacher: the model an algorithm learns from, where it learns from another one. skills: the bank
+    of an algorithm that shows skills. notes: who writes HINT-SD's. demonstrations: what TCOD
+    backward replays: "expert" (the environment's own) or a file of stored episodes.
+    """
 
     env: EnvSettings
     model: ModelSettings
     algorithm: Algorithm
     teacher: ModelSettings | None = None
+    skills: SkillSettings | None = None
+    notes: NoteSettings = NoteSettings()
+    demonstrations: str = "expert"
     rollout: RolloutSettings = RolloutSettings()
     learning: Learning = Learning()
     evaluation: EvaluationSettings = EvaluationSettings()
@@ -109,9 +121,21 @@ class Run:
             raise ValueError(f"{name} learns from a teacher model: add a [teacher] table")
         if self.algorithm.teacher != "model" and self.teacher is not None:
             raise ValueError(f"{name} has no use for a teacher model: remove the [teacher] table")
-        for owner, key in (("", "steps"), ("rollout", "groups"), ("rollout", "group_size")):
-            if getattr(getattr(self, owner) if owner else self, key) < 1:
-                raise ValueError(f"{owner + '.' if owner else ''}{key} must be at least 1")
+        if self.algorithm.skills and self.skills is None:
+            raise ValueError(f"{name} shows skills: add a [skills] table, as bank = 'alfworld'")
+        if self.skills is not None and not self.algorithm.skills:
+            raise ValueError(f"{name} has no use for skills: remove the [skills] table")
+        if self.skills and self.skills.placement == "raw_prefix" and self.env.layout == "chat":
+            raise ValueError("skills.placement = 'raw_prefix' needs env.layout = 'turns'")
+        _check_counts(
+            self,
+            "steps",
+            "rollout.groups",
+            "rollout.group_size",
+            "rollout.max_reply_tokens",
+            "log.checkpoint_every",
+            "log.keep",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +159,11 @@ class Warmup:
     learn_from: Literal["all", "replies"] = "all"
     seed: int = 0
     threads: int = 0
+
+    def __post_init__(self) -> None:
+        _check_counts(self, "episodes", "steps", "batch")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise is a share of the turns, from 0 to 1, got {self.noise}")
 
 
 def load(path: Path | str, kind: type[Settings], overrides: Sequence[str] = ()) -> Settings:
@@ -228,6 +257,13 @@ def _dataclass_in(hint: Any) -> Any:
     """The dataclass of a type, or of an optional one."""
     options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     return next((o for o in options if dataclasses.is_dataclass(o) and o is not Algorithm), None)
+
+
+def _check_counts(settings: Any, *keys: str) -> None:
+    for key in keys:
+        value = operator.attrgetter(key)(settings)
+        if value < 1:
+            raise ValueError(f"{key} must be at least 1, got {value}")
 
 
 def _plain(value: Any) -> Any:

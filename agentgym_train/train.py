@@ -1,24 +1,27 @@
 """The loop: task -> environment -> turn -> rollout -> batch -> algorithm -> update -> metrics."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from agentgym_train import checkpoint
-from agentgym_train.batch import Batch, collate
+from agentgym_train.batch import Batch, TrajectoryRows, collate
+from agentgym_train.demonstrations import demonstrations
 from agentgym_train.evaluate import as_metrics, play_once, summary_of
-from agentgym_train.files import write_folder
 from agentgym_train.groups import group_of, training_seeds
+from agentgym_train.guidance import Guide, Notes, take_notes
 from agentgym_train.layout import Renderer, Trajectory, to_rows
 from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import LocalSampler, Sampling
+from agentgym_train.models.save import save_model
 from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe, rollout, style_of
 from agentgym_train.runlog import RunLog
-from agentgym_train.scorers import Reference, TeacherModel
 from agentgym_train.settings import Run, dump
+from agentgym_train.skills import Choice, Skills, privileged
+from agentgym_train.teachers import Reference
 from agentgym_train.texts import texts_for_tokenizer
 from agentgym_train.update import make_optimizer, update
 
@@ -31,7 +34,8 @@ class Trainer:
     """Everything a run needs, built from its settings; nothing is hidden elsewhere.
 
     Every random choice is a function of the run's seed and the step (tasks, replies, shuffles), so
-    the weights, the optimiser and the step's number are the whole state of a run.
+    the weights, the optimiser, the step's number and what follows the student (a moving teacher,
+    the skills' bandit) are the whole state of a run.
     """
 
     def __init__(self, run: Run, log: RunLog) -> None:
@@ -46,15 +50,23 @@ class Trainer:
         texts = texts_for_tokenizer(self.pool, style) if run.model.name == "tiny" else None
         model, tokenizer = load_model(run.model, texts)
         self.policy = Policy(model, tokenizer, run.rollout.temperature)
-        self.sampler = LocalSampler(
-            model, tokenizer, conversations=run.rollout.groups * run.rollout.group_size
-        )
         self.renderer = Renderer(tokenizer, style, env.layout, run.rollout.max_prompt_tokens)
+        self.sampler = LocalSampler(
+            model, tokenizer, cache=run.rollout.cache, conversations=self.attempts
+        )
         self.optimizer = make_optimizer(model.parameters(), run.learning)
         anchored = run.learning.needs_reference(run.algorithm)
         self.reference = Reference.of(self.policy) if anchored else None
-        self.teacher = TeacherModel(run.teacher, self.policy) if run.teacher else None
+        guided = run.algorithm.teacher != "none"
+        self.guide = Guide(run, self.policy, self.renderer) if guided else None
+        self.skills = Skills(run.skills, run.seed) if run.skills else None
+        self.demonstration = demonstrations(run.demonstrations, self.pool.take(1)[0])
         self.tasks = TaskOrder(self.pool.task_ids, run.seed)
+
+    @property
+    def attempts(self) -> int:
+        """Trajectories of one step."""
+        return self.run.rollout.groups * self.run.rollout.group_size
 
     def fit(self, start: int, on_step: Progress) -> None:
         """Train from after step `start` to the end, evaluating and saving as the settings say."""
@@ -79,10 +91,10 @@ class Trainer:
         """One training step; returns its metrics."""
         run, log = self.run, self.log
         with log.timed("rollout"):
-            played = self.rollout(step)
+            played, choices = self.rollout(step)
         log.episodes(step, "train", played[: run.log.episodes])
         with log.timed("score"):
-            batch, scored = self.batch_of(played)
+            batch, scored = self.batch_of(played, choices, step)
         with log.timed("update"):
             shuffles = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
             learnt = update(
@@ -95,55 +107,121 @@ class Trainer:
                 steps=run.steps,
                 generator=shuffles,
             )
+            if self.guide is not None:
+                self.guide.after(step)
         return describe(played) | scored | learnt
 
-    def rollout(self, step: int) -> list[Trajectory]:
-        """The trajectories of a step: `groups` tasks, `group_size` attempts at each."""
-        settings = self.run.rollout
+    def rollout(self, step: int) -> tuple[list[Trajectory], list[Choice]]:
+        """The trajectories of a step (`groups` tasks, `group_size` attempts at each), and the
+        skills chosen for each of them, if there are any."""
+        settings, plan = self.run.rollout, self.run.algorithm.plan(step)
         seeds = training_seeds(settings.groups, settings.group_size, self.run.seed)
         drawn = self.tasks.at(step, settings.groups)
+        chosen = [self.choice(task_id, step, group) for group, task_id in enumerate(drawn)]
+        replays = plan.leave_to_student is not None
+        shown = [self.demonstration(task_id) if replays else () for task_id in drawn]
+        groups = group_of(settings.groups, settings.group_size)
         attempts = [
             Attempt(
                 task_id=drawn[group],
                 env_seed=seeds[i],
                 group=(step, group),
                 dice=(self.run.seed, TRAINING_DICE, step, i),
+                hint=privileged(chosen[group].text) if plan.hint else "",
+                demonstration=shown[group],
             )
-            for i, group in enumerate(group_of(settings.groups, settings.group_size))
+            for i, group in enumerate(groups)
         ]
-        return rollout(
+        played = rollout(
             self.pool.take(len(attempts)),
             attempts,
             self.renderer,
             self.sampler,
             self.sampling(settings.temperature),
-            self.run.algorithm.plan(step),
+            plan,
         )
+        choices = [chosen[group] for group in groups]
+        if self.skills is not None:
+            success = [float(one.verdict.success) for one in played]
+            self.skills.learn(zip(choices, success, strict=True))
+        return played, choices
 
-    def batch_of(self, played: list[Trajectory]) -> tuple[Batch, dict[str, float]]:
-        """Rows, collated and scored by everyone the algorithm asks."""
-        run = self.run
-        env, budget = run.env, run.learning.micro_tokens
-        rows = [to_rows(one, env.layout, env.return_scale, env.on_drift) for one in played]
-        batch = collate(rows, invalid_penalty=env.invalid_penalty).to(self.policy.device)
+    def choice(self, task_id: str, step: int, group: int) -> Choice:
+        """The skills a task is shown; none where the algorithm shows none."""
+        if self.skills is None:
+            return Choice((), "")
+        return self.skills.choose(self.pool.take(1)[0].tasks.task(task_id), step, group)
+
+    def batch_of(
+        self, played: list[Trajectory], choices: list[Choice], step: int
+    ) -> tuple[Batch, dict[str, float]]:
+        """Rows, collated and scored by everyone the algorithm asks.
+
+        An attempt that its replayed demonstration finished has no tokens and takes no part.
+        """
+        run, algorithm = self.run, self.run.algorithm
+        kept = [i for i, one in enumerate(played) if one.sampled]
+        part = [played[i] for i in kept]
+        notes: list[Notes] = [{} for _ in part]
+        if algorithm.hindsight == "notes":
+            env = self.pool.take(1)[0]
+            notes = take_notes(run, part, env, self.renderer, self.sampler, step)
+        rows = [self.rows_of(one, noted) for one, noted in zip(part, notes, strict=True)]
+        batch = collate(
+            rows,
+            invalid_penalty=run.env.invalid_penalty,
+            similarity=getattr(algorithm, "similarity", 1.0),
+        ).to(self.policy.device)
+        budget = run.learning.micro_tokens
         batch = batch.scored(old=self.policy.logprobs(batch, token_budget=budget))
+        told = self.bookkeeping(played, rows, batch)
+        if algorithm.hindsight == "notes":
+            told["hint_sd/noted_turns"] = float(sum(len(noted) for noted in notes))
+        if self.reference is not None:
+            batch = batch.scored(reference=self.reference(batch, budget))
+        if self.guide is not None:
+            texts = [choices[i].text for i in kept]
+            scores = self.guide.score(batch, part, texts, notes)
+            batch, told = batch.scored(**scores.columns), told | scores.told
+        return batch, told
+
+    def rows_of(self, trajectory: Trajectory, notes: Notes) -> TrajectoryRows:
+        """The rows of a trajectory, with what this run's algorithm wants to know of its turns."""
+        env, algorithm = self.run.env, self.run.algorithm
+        rows = to_rows(
+            trajectory,
+            env.layout,
+            env.return_scale,
+            env.on_drift,
+            action_of=self.renderer.action_span if algorithm.needs_actions else None,
+        )
+        if algorithm.hindsight != "notes":
+            return rows
+        return replace(rows, chosen=[place in notes for place in rows.places])
+
+    def bookkeeping(
+        self, played: list[Trajectory], rows: list[TrajectoryRows], batch: Batch
+    ) -> dict[str, float]:
+        """Drift, the sampler's distance from the trainer, and what a curriculum replayed."""
+        drifted = sum(len(one.rows) - 1 for one in rows) if self.run.env.layout == "chat" else 0
         difference = (batch.old_logprob - batch.sampler_logprob).abs()
         told = {
-            "rollout/drift": float(sum(max(len(one.rows) - 1, 0) for one in rows))
-            if env.layout == "chat"
-            else 0.0,
+            "rollout/drift": float(drifted),
             "rollout/sampler_gap_max": float(difference.max()),
             "tokens/read": float(len(batch.ids)),
         }
-        if self.reference is not None:
-            batch = batch.scored(reference=self.reference(batch, budget))
-        if self.teacher is not None:
-            teacher, odd = self.teacher(batch, budget)
-            batch, told = batch.scored(teacher=teacher), told | odd
-        return batch, told
+        if any(len(one.sampled) < len(one.turns) for one in played):
+            student = [len(one.sampled) for one in played]
+            prefix = [len(one.turns) - len(one.sampled) for one in played]
+            told |= {
+                "tcod/prefix_len_mean": sum(prefix) / len(played),
+                "tcod/student_turns_mean": sum(student) / len(played),
+                "tcod/replay_finished": float(sum(count == 0 for count in student)),
+            }
+        return told
 
     def evaluated(self, step: int) -> dict[str, float]:
-        """Play the held-out tasks; their episodes are kept."""
+        """Play the held-out tasks, without skills; their episodes are kept."""
         settings = self.run.evaluation
         ids = self.held_out.task_ids
         with self.log.timed("evaluate"):
@@ -154,7 +232,7 @@ class Trainer:
                 self.sampler,
                 self.sampling(settings.temperature),
                 seed=self.run.seed,
-                at_once=self.run.rollout.groups * self.run.rollout.group_size,
+                at_once=self.attempts,
             )
         self.log.episodes(step, "evaluation", played)
         return as_metrics(summary_of(played))
@@ -167,18 +245,29 @@ class Trainer:
         )
 
     def save(self, step: int) -> None:
-        state: dict[str, Any] = {"settings": dump(self.run)}
-        folder = self.log.folder / "checkpoints"
-        checkpoint.save(folder, step, self.policy.model, self.optimizer, state, self.run.log.keep)
+        """Write a checkpoint."""
+        checkpoint.save(
+            self.log.folder / "checkpoints",
+            step,
+            self.policy.model,
+            self.optimizer,
+            {"skills": self.skills.state() if self.skills else None},
+            self.run.log.keep,
+            teacher=self.guide.weights.tensors() if self.guide else None,
+        )
+
+    def restore(self, saved: Path) -> int:
+        """Put a checkpoint back; returns its step."""
+        step, state = checkpoint.load(saved, self.policy.model, self.optimizer)
+        if self.skills is not None:
+            self.skills.restore(state["skills"])
+        if self.guide is not None and (weights := checkpoint.load_teacher(saved)):
+            self.guide.weights.restore(weights)
+        return step
 
     def export(self) -> None:
         """The final weights as a folder that transformers loads."""
-
-        def fill(aside: Path) -> None:
-            self.policy.model.save_pretrained(aside)
-            self.policy.tokenizer.save_pretrained(aside)
-
-        write_folder(self.log.folder / "model", fill)
+        save_model(self.policy.model, self.policy.tokenizer, self.log.folder / "model")
 
 
 def train(run: Run, folder: Path, on_step: Progress = lambda step, values: None) -> None:
@@ -196,9 +285,7 @@ def resume(run: Run, folder: Path, on_step: Progress = lambda step, values: None
     log = RunLog(folder)
     trainer = Trainer(run, log)
     newest = checkpoint.latest(folder / "checkpoints")
-    step = 0
-    if newest is not None:
-        step, _ = checkpoint.load(newest, trainer.policy.model, trainer.optimizer)
+    step = 0 if newest is None else trainer.restore(newest)
     log.rewind(step if newest is not None else -1)
     trainer.fit(step, on_step)
     return step

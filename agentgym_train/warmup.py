@@ -7,11 +7,12 @@ import torch
 
 from agentgym_envs.types import Episode
 from agentgym_train.batch import Batch, Row, TokenSpan, TrajectoryRows, collate
-from agentgym_train.files import write_folder, write_text
+from agentgym_train.files import write_text
 from agentgym_train.layout import PlayedTurn, Renderer
 from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import Reply
+from agentgym_train.models.save import save_model
 from agentgym_train.rollout import Pool, TaskOrder, style_of
 from agentgym_train.settings import Warmup, dump
 from agentgym_train.texts import demonstrate, texts_for_tokenizer
@@ -45,14 +46,9 @@ def warm_up(settings: Warmup, folder: Path, on_progress: Progress = lambda *_: N
     policy = Policy(model, tokenizer)
     for step, loss in imitate(policy, rows, settings):
         on_progress("learning", step, settings.steps, loss)
-
-    def fill(aside: Path) -> None:
-        model.save_pretrained(aside)
-        tokenizer.save_pretrained(aside)
-
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "warmup.toml", dump(settings))
-    write_folder(folder / "model", fill)
+    save_model(model, tokenizer, folder / "model")
     return folder / "model"
 
 

@@ -9,27 +9,22 @@ that other work on the machine disturbs little; on a GPU it counts seconds.
 """
 
 import argparse
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
+from results import RESULTS, processor, write_section
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from agentgym_train.batch import Batch, Row, TokenSpan, TrajectoryRows, collate
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import Ask, LocalSampler, Sampling
 from agentgym_train.models.tiny import TinySettings, make_model, train_tokenizer
-
-RESULTS = Path(__file__).parent / "RESULTS.md"
-MARK = "<!-- train_speed -->"
-END_MARK = "<!-- /train_speed -->"
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def main() -> None:
     table = "\n".join([*_heading(args), *lines])
     print(table)
     if args.write:
-        _write(table)
+        write_section("train_speed", table)
 
 
 def _arguments() -> argparse.Namespace:
@@ -264,7 +259,7 @@ def _seconds(run: Callable[[], None], device: str) -> float:
 
 
 def _heading(args: argparse.Namespace) -> list[str]:
-    machine = torch.cuda.get_device_name() if args.device == "cuda" else _processor()
+    machine = torch.cuda.get_device_name() if args.device == "cuda" else processor()
     clock = "second" if args.device == "cuda" else "CPU-second"
     return [
         "## Speed of the model side",
@@ -279,25 +274,6 @@ def _heading(args: argparse.Namespace) -> list[str]:
         f"| work | way | tokens per {clock} | lowest - highest | times the first |",
         "|---|---|---:|---:|---:|",
     ]
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    names = (
-        [line for line in info.read_text().splitlines() if "model name" in line]
-        if (info.exists())
-        else []
-    )
-    return names[0].partition(":")[2].strip() if names else platform.processor()
-
-
-def _write(table: str) -> None:
-    """Replace this benchmark's section of the results, or append it."""
-    text = RESULTS.read_text() if RESULTS.exists() else "# Results\n"
-    section = f"{MARK}\n{table}\n{END_MARK}\n"
-    before, found, after = text.partition(MARK)
-    rest = after.partition(END_MARK)[2].lstrip("\n") if found else ""
-    RESULTS.write_text(f"{before.rstrip()}\n\n{section}" + (f"\n{rest}" if rest else ""))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from agentgym_envs.vector import TextVectorEnv
 
 KEPT_TASKS = 4096  # tasks remembered by an environment, so that memory stays flat
 
+
 class GameTasks:
     """The games of one split as tasks, made when asked for."""
 
@@ -40,7 +41,7 @@ class GameTasks:
         return self._made[task_id]
 
     def _make(self, task_id: str) -> Task:
-        game = self.library.game(task_id)
+        game = self.library.world(task_id).game  # about to be played: compiled, and kept
         return Task(
             id=game.id,
             goal=game.goal,
@@ -60,14 +61,19 @@ class ALFWorldEnv(TextEnv):
     `examine X`, `look`, `inventory`, `help`. Anything else: "Nothing happens.".
 
     data: a folder in the official layout, a pack made from one, or None for generated games
-    (`difficulty`, `game_seed`, and `games`: how many of each split). split: `train`, `valid_seen`, `valid_unseen` or an alias of those.
-    task_types: only these. engine: `native` (compiled, fast) or `textworld` (the official stack,
-    extra `[alfworld]`). expert: `explore` (sees what a policy sees) or `solve` (knows all).
+    (`difficulty`, `game_seed`, and `games`: how many of each split). split: `train`, `valid_seen`,
+    `valid_unseen` or an alias of those. task_types: only these. engine: `native` (compiled, fast)
+    or `textworld` (the official stack, extra `[alfworld]`). expert: `explore` (sees what a policy
+    sees) or `solve` (knows all; native engine only).
+
+    Raises ValueError for an unknown split, task type, engine or expert and for a split without
+    games, KeyError for an unknown difficulty, FileNotFoundError or ValueError where `data` holds no
+    games. Games are shared by the environments of a process and never change.
 
     Infos, besides those of every TextEnv: `won`, `task_type`, `action_executable` (the action was
     admissible), `goal_condition_success_rate` (share of ALFRED's goal conditions met now),
-    `dead_end` (the task can no longer be solved), `dialect`. The textworld engine reports the last
-    two rates as None.
+    `dead_end` (the task can no longer be solved; None from the textworld engine, which cannot
+    tell), `dialect` (how the game words its put command).
     """
 
     version: ClassVar[str] = "0"
@@ -115,10 +121,11 @@ class ALFWorldEnv(TextEnv):
         self._library = library
         self._engine: Engine = _ENGINES[engine](library)
         self._expert_kind = expert
+        self._expert: Expert | None = None
 
     def start(self, task: Task) -> Scene:
-        text = self._engine.start(self._library.game(task.id))
-        self._expert: Expert | None = None
+        text = self._engine.start(self._library.world(task.id).game)  # no file is read again
+        self._expert = None
         return self._show(text, executed=True)
 
     def act(self, action: str) -> Scene:

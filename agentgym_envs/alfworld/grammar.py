@@ -160,7 +160,7 @@ def read_dialect(domain: str, grammar: str) -> Dialect:
         if fingerprint(form) not in known.RULES.get(symbol, ()):
             raise ValueError(
                 f"grammar: rule {symbol!r} differs from the one this engine knows "
-                f"(fingerprint {fingerprint(form)}); play this game with the textworld engine"
+                f"(fingerprint {fingerprint(form)}), so neither engine plays it"
             )
     put, put_text = _read_put(parsed)
     return Dialect(

@@ -114,7 +114,7 @@ def read_domain(text: str) -> Domain:
         if fingerprint(form) not in known.ACTIONS[name]:
             raise ValueError(
                 f"pddl_domain: action {name!r} differs from the one this engine knows "
-                f"(fingerprint {fingerprint(form)}); play this game with the textworld engine"
+                f"(fingerprint {fingerprint(form)}), so neither engine plays it"
             )
     missing = known.ACTIONS.keys() - actions.keys() - {"help"}
     if missing:

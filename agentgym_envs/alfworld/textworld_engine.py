@@ -1,20 +1,20 @@
 """The official stack as an engine: TextWorld's PDDL environment with ALFWorld's names on top.
 
 About 40 ms a step and half a second to two seconds a start, where the native engine needs
-microseconds. It is here to be compared with, and for games the native engine refuses. Needs the
-extra: pip install 'agentgym-envs[alfworld]'.
+microseconds. It is here for comparison: what the official stack says is what is right. It plays
+the games that the native engine plays, since a file with an unknown domain or grammar is refused
+when it is read. Needs the extra: pip install 'agentgym-envs[alfworld]'.
 """
 
 import contextlib
+import json
 import random
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agentgym_envs.alfworld.game import GAME_FILE, Game
+from agentgym_envs.alfworld.game import Game
 from agentgym_envs.alfworld.goals import Goal, read_goal
 from agentgym_envs.alfworld.pddl import read_problem
 from agentgym_envs.alfworld.world import Worlds
@@ -27,9 +27,9 @@ class TextWorldEngine:
     """Plays games in the official stack, one at a time in a process.
 
     No limit of turns. `dead_end` is None: the official stack never computes it. `goal_conditions`
-    are counted on the official stack's own facts. A game without a file is written to a temporary
-    folder until the next `start` or `close`. sys.argv, sys.stdout and Python's global random
-    state are left as they were.
+    are counted on the official stack's own facts. sys.argv, sys.stdout and Python's global random
+    state are left as they were. Pickles as the game and the commands played, which are played
+    again where it is unpickled.
     """
 
     def __init__(self, worlds: Worlds | None = None) -> None:
@@ -37,7 +37,10 @@ class TextWorldEngine:
         self._state: Any = None
         self._loaded: Game | None = None
         self._goal: Goal | None = None
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._commands: list[str] = []
+
+    def __reduce__(self):
+        return _replayed, (self._loaded, tuple(self._commands))
 
     @property
     def won(self) -> bool:
@@ -49,12 +52,14 @@ class TextWorldEngine:
             if game != self._loaded:
                 self._load(game)
             self._state = self._env.reset()
+        self._commands = []
         return self._state.feedback
 
     def act(self, command: str) -> str:
         self._playing()
         with _undisturbed():
             self._state, _, _ = self._env.step(command)
+        self._commands.append(command)
         return self._state.feedback
 
     def admissible(self) -> tuple[str, ...]:
@@ -71,29 +76,15 @@ class TextWorldEngine:
     def close(self) -> None:
         if self._env is not None:
             self._env.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._env = self._state = self._loaded = self._folder = None
+        self._env = self._state = self._loaded = None
+        self._commands = []
 
     def _load(self, game: Game) -> None:
-        path = self._file_of(game)
-        if self._env is None:
-            self._env = _open(str(path))
-        else:  # one environment for all games: every new one maps another copy of the planner
-            self._env.load(str(path))
+        if self._env is None:  # one for all games: every new one maps another copy of the planner
+            self._env = _open()
+        self._env.load(json.loads(game.file_text()))
         self._goal = read_goal(read_problem(game.problem)[1])
         self._loaded = game
-
-    def _file_of(self, game: Game) -> Path:
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
-        if game.path is not None:
-            return game.path
-        self._folder = tempfile.TemporaryDirectory(prefix="agentgym-alfworld-")
-        path = Path(self._folder.name) / GAME_FILE
-        path.write_bytes(game.file_text().encode())
-        return path
 
     def _playing(self) -> Any:
         if self._state is None:
@@ -101,17 +92,26 @@ class TextWorldEngine:
         return self._state
 
 
-def _open(path: str) -> Any:
+def _replayed(game: Game | None, commands: Sequence[str]) -> TextWorldEngine:
+    engine = TextWorldEngine()
+    if game is not None:
+        engine.start(game)
+        for command in commands:
+            engine.act(command)
+    return engine
+
+
+def _open() -> Any:
     try:
         import textworld
         from alfworld.agents.environment.alfred_tw_env import AlfredDemangler
+        from textworld.envs import PddlEnv
     except ImportError as error:
         raise ImportError(
             f"the textworld engine needs the official ALFWorld stack ({error}): "
             "pip install 'agentgym-envs[alfworld]'"
         ) from error
-    asked = textworld.EnvInfos(won=True, admissible_commands=True)
-    return textworld.start(path, asked, wrappers=[AlfredDemangler()])
+    return AlfredDemangler()(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
 
 
 @contextlib.contextmanager

@@ -131,6 +131,7 @@ class Algorithm:
     anchored: ClassVar[bool] = False  # held near the initial policy by a reference KL
     skills: ClassVar[bool] = False  # someone's prompt carries retrieved skills
     hindsight: ClassVar[Literal["none", "peer", "notes"]] = "none"  # what the teacher knows more
+    needs_actions: ClassVar[bool] = False  # rows say which tokens are the action itself
 
     clip_low: float = 0.2
     clip_high: float = 0.2

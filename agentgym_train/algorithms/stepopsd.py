@@ -25,6 +25,7 @@ class StepOPSD(GRPO):
 
     teacher: ClassVar[Teacher] = "stale"
     hindsight: ClassVar[Literal["none", "peer", "notes"]] = "peer"
+    needs_actions: ClassVar[bool] = True
 
     refresh: int = 10
     mix: Linear = Linear(0.2, 0.0, steps=50)

@@ -1,0 +1,86 @@
+"""Hindsight on failures: which turns went wrong, and what would have been better (HINT-SD, 10.7).
+
+Written by the policy itself, which reads the whole attempt, or by the environment's expert, who
+plays it again and is asked at every turn.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from agentgym_envs import TextEnv
+from agentgym_train.layout import Renderer, Trajectory
+from agentgym_train.models.sampler import Ask, Sampler, Sampling
+
+NOTES_DICE = 2  # keeps the dice of notes apart from those of training (0) and evaluation (1)
+_LINE = re.compile(r"^\s*turn\s+(\d+)\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_REQUEST = """\
+An attempt at this task failed. Task: {goal}
+{turns}
+Name at most {most} turns that caused the failure, each with a note on what to do instead. Write one
+line per turn and nothing else, in this form:
+turn 3: open the drawer before looking elsewhere
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoteSettings:
+    """Who writes notes, on how many turns of an attempt at most, in how many tokens."""
+
+    source: Literal["policy", "expert"] = "policy"
+    most: int = 3
+    max_tokens: int = 256
+
+
+def read_notes(text: str, turns: int, most: int) -> dict[int, str]:
+    """Place -> note, from lines like "turn 3: ..." (counted from 1); unusable ones are dropped."""
+    found: dict[int, str] = {}
+    for number, note in _LINE.findall(text):
+        if number.isascii() and len(number) < 9 and 1 <= int(number) <= turns and len(found) < most:
+            found.setdefault(int(number) - 1, note.strip())
+    return found
+
+
+def policy_notes(
+    failed: Sequence[Trajectory],
+    renderer: Renderer,
+    sampler: Sampler,
+    settings: NoteSettings,
+    seed: tuple[int, ...],
+) -> list[dict[int, str]]:
+    """Ask the policy for notes on each attempt; nothing usable gives an empty dictionary."""
+    asks = []
+    for i, trajectory in enumerate(failed):
+        shown = "\n".join(
+            f"turn {k}: {one.turn.observation}\n> {one.turn.action}"
+            for k, one in enumerate(trajectory.turns, start=1)
+        )
+        text = _REQUEST.format(goal=trajectory.task.goal, turns=shown, most=settings.most)
+        key = (*seed, NOTES_DICE, i)
+        asks.append(Ask(key=key, tokens=renderer.message(text), seed=key))
+    sampling = Sampling(max_tokens=settings.max_tokens, stop=(renderer.stop,))
+    sampler.forget()
+    replies = sampler.reply(asks, sampling)
+    sampler.forget()
+    return [
+        read_notes(reply.text, len(one.turns), settings.most)
+        for reply, one in zip(replies, failed, strict=True)
+    ]
+
+
+def expert_notes(
+    failed: Sequence[Trajectory], env: TextEnv, settings: NoteSettings
+) -> list[dict[int, str]]:
+    """Play each attempt again; note the first turns at which the expert disagrees."""
+    found = []
+    for trajectory in failed:
+        env.reset(options={"task_id": trajectory.task.id})
+        notes: dict[int, str] = {}
+        for place, played in enumerate(trajectory.turns):
+            advice = env.advise()
+            if advice and advice.action != played.turn.action and len(notes) < settings.most:
+                notes[place] = f"better: {advice.action}"
+            env.step(played.turn.response)
+        found.append(notes)
+    return found

@@ -1,0 +1,171 @@
+"""Whose log-probs the student is drawn to: a teacher is weights and what they are shown.
+
+Scored once per step, without gradient, in the batch's flat order, by the policy's own code.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from agentgym_train.batch import Batch, Padded, TrajectoryRows, collate
+from agentgym_train.models.load import ModelSettings, load_model
+from agentgym_train.models.policy import Policy
+
+NONFINITE = -100.0  # what a teacher's non-finite log-prob becomes (spec 2.4)
+
+
+class Frozen:
+    """Weights that never change: another model, or the policy as it was at the start."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+
+    def after(self, step: int) -> None:
+        """Called when a step's update is done."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold."""
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Put `tensors` back."""
+
+
+class Current(Frozen):
+    """The student's own weights at the start of the step."""
+
+
+class Copied(Frozen):
+    """A copy of the student's weights: refreshed every so many steps, or drawn slowly after it.
+
+    refresh: copy after every `refresh`-th step (a stale teacher). decay: instead, after every step,
+    teacher = decay * teacher + (1 - decay) * student (an exponential moving average).
+    """
+
+    def __init__(
+        self, student: Policy, *, refresh: int | None = None, decay: float | None = None
+    ) -> None:
+        super().__init__(duplicate(student))
+        self._student, self._refresh, self._decay = student, refresh, decay
+
+    @torch.no_grad()
+    def after(self, step: int) -> None:
+        share = 0.0 if self._decay is None else self._decay
+        if self._refresh is not None and step % self._refresh:
+            return
+        students = dict(self._student.model.named_parameters())
+        for name, ours in self.policy.model.named_parameters():
+            ours.mul_(share).add_(students[name], alpha=1 - share)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: value.data for name, value in self.policy.model.named_parameters()}
+
+    @torch.no_grad()
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        for name, value in self.policy.model.named_parameters():
+            value.copy_(tensors[name])
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The policy as it was at the start: a frozen copy, or its adapters switched off."""
+
+    policy: Policy
+    adapters: bool
+
+    @classmethod
+    def of(cls, policy: Policy) -> "Reference":
+        if hasattr(policy.model, "disable_adapter"):
+            return cls(policy, adapters=True)
+        return cls(duplicate(policy), adapters=False)
+
+    def __call__(self, batch: Batch, token_budget: int) -> Tensor:
+        """Log-probs of the batch's tokens.  [N]"""
+        if not self.adapters:
+            return self.policy.logprobs(batch, token_budget=token_budget)
+        with self.policy.model.disable_adapter():
+            return self.policy.logprobs(batch, token_budget=token_budget)
+
+
+@dataclass
+class Scores:
+    """A teacher's columns for a batch, and what to log about them."""
+
+    columns: dict[str, Tensor]
+    told: dict[str, float] = field(default_factory=dict)
+
+
+def duplicate(policy: Policy) -> Policy:
+    """A frozen copy of a policy, in memory of its own."""
+    model = copy.deepcopy(policy.model).requires_grad_(False)
+    return Policy(model, policy.tokenizer, policy.temperature)
+
+
+def load_teacher(settings: ModelSettings, student: Policy) -> Frozen:
+    """Another model as the teacher, with its own dtype and device.
+
+    Raises ValueError where its tokenizer is not the student's (spec 2.4).
+    """
+    model, tokenizer = load_model(settings)
+    if tokenizer.get_vocab() != student.tokenizer.get_vocab():
+        raise ValueError(
+            f"teacher {settings.name!r} has another vocabulary than the student: they must share "
+            "the tokenizer"
+        )
+    return Frozen(Policy(model.requires_grad_(False), tokenizer, student.temperature))
+
+
+def score(
+    teacher: Policy, batch: Batch, token_budget: int, *, logits: bool = False, top: int = 0
+) -> Scores:
+    """The teacher's log-probs of the batch's tokens [N]; with `logits`, its distribution too.
+
+    Log-probs that are not finite become -100 and are counted. top: keep only so many best tokens
+    of the distribution ([N, top] and their ids), else all of it [N, V].
+    """
+    found = torch.full((len(batch),), torch.nan, dtype=torch.float64, device=batch.ids.device)
+    best: list[tuple[Tensor, Tensor, Tensor | None]] = []
+    for part, logprob, whole in _read(teacher, batch, token_budget, logits):
+        at = part.at.to(found.device)
+        found[at] = logprob.to(found)
+        if whole is not None:
+            kept, ids = whole.topk(top, dim=-1) if top else (whole, None)
+            best.append((at, kept.to(found), None if ids is None else ids.to(found.device)))
+    odd = ~found.isfinite()
+    scores = Scores({"teacher": torch.where(odd, NONFINITE, found)})
+    scores.told["teacher/nonfinite_tokens"] = float(odd.sum())
+    if best:
+        order = torch.cat([at for at, _, _ in best]).argsort()
+        scores.columns["teacher_logits"] = torch.cat([kept for _, kept, _ in best])[order]
+        if top:
+            ids = torch.cat([ids for _, _, ids in best if ids is not None])
+            scores.columns["teacher_ids"] = ids[order]
+    return scores
+
+
+def score_rows(
+    teacher: Policy,
+    rows: Sequence[TrajectoryRows],
+    device: Any,
+    token_budget: int,
+    *,
+    logits: bool = False,
+    top: int = 0,
+) -> Scores:
+    """The same for other rows with the same sampled tokens: replies behind other prompts."""
+    return score(teacher, collate(rows).to(device), token_budget, logits=logits, top=top)
+
+
+@torch.no_grad()
+def _read(
+    teacher: Policy, batch: Batch, token_budget: int, logits: bool
+) -> Iterator[tuple[Padded, Tensor, Tensor | None]]:
+    rows = torch.arange(len(batch.length), device=batch.ids.device)
+    for some in batch.micro_batches(rows, token_budget):
+        part = batch.padded(some)
+        live = teacher.live(part, logits=logits)
+        yield part, live.logprob, live.logits

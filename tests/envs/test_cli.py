@@ -1,0 +1,160 @@
+"""The command `agentgym-envs`, verb by verb."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from agentgym_envs.alfworld.data import GameLibrary
+from agentgym_envs.alfworld.generate import GeneratedLibrary, write_games
+from agentgym_envs.cli import app, main
+
+ALFWORLD = "AgentGym/ALFWorld-v0"
+PANTRY = "pantry:Pantry/Honey-v0"
+TINY = ("--set", "difficulty=tiny", "--set", 'games={"train": 6}')
+
+
+def run(*words: str, says: str | None = None):
+    """The result of a command that is expected to work."""
+    result = CliRunner().invoke(app, list(words), input=says)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+@pytest.fixture(autouse=True)
+def _wide_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.fixture
+def game():
+    library = GeneratedLibrary("tiny", games={"train": 6})
+    return library.game(library.ids("train")[0])
+
+
+def test_list_names_what_is_registered():
+    assert ALFWORLD in run("list").stdout.splitlines()
+
+
+def test_a_person_wins_a_generated_game(game):
+    played = run(
+        "play", ALFWORLD, *TINY, "--task", game.id, says="\n".join([*game.walkthrough, ""])
+    ).stdout
+    assert game.id in played and f"Your task is to: {game.goal}" in played
+    assert f"goal reached after {len(game.walkthrough)} turns, score 1" in played
+
+
+def test_a_question_mark_lists_the_commands_and_the_end_of_input_stops(game):
+    played = run("play", ALFWORLD, *TINY, "--task", game.id, says="?\nfly\n").stdout
+    assert "\n  inventory\n" in played
+    assert "Nothing happens." in played
+    assert played.endswith("stopped\n")
+
+
+def test_a_game_out_of_turns_says_that_the_goal_was_not_reached():
+    settings = ("--set", "max_turns=2")
+    played = run("play", ALFWORLD, *TINY, *settings, "--seed", "3", says="look\nlook\n").stdout
+    assert "goal not reached after 2 turns, score 0" in played
+
+
+def test_check_shows_every_promise():
+    shown = run("check", ALFWORLD, *TINY, "--episodes", "2").stdout
+    assert shown.count("\nkept  ") >= 15 and "broken" not in shown
+    assert f"{ALFWORLD} keeps all 16 promises" in shown
+
+
+def test_a_broken_promise_has_an_exit_code_of_its_own(monkeypatch):
+    from pantry.env import PantryEnv
+
+    monkeypatch.setattr(PantryEnv, "advise", lambda self: None)
+    result = CliRunner().invoke(app, ["check", PANTRY])
+    assert result.exit_code == 3
+    assert "broken the expert solves its tasks" in result.stdout
+    assert result.stdout.endswith("breaks 1 of 16 promises\n")
+
+
+def test_evaluate_plays_every_game_once_and_shows_intervals():
+    shown = run("evaluate", ALFWORLD, *TINY).stdout
+    assert "(6/6)" in shown and "1.000 [0.610, 1.000]" in shown
+    assert "pick_clean_then_place_in_recep" in shown
+    shown = run("evaluate", ALFWORLD, *TINY, "--policy", "random", "--set", "max_turns=1").stdout
+    assert "(0/6)" in shown
+
+
+def test_generated_games_are_written_packed_and_evaluated(tmp_path):
+    folder, packed = tmp_path / "games", tmp_path / "games.alfworld"
+    chosen = ("--difficulty", "tiny", "--games", "4", "--split", "train", "--split", "valid_seen")
+    made = run("generate", "alfworld", str(folder), *chosen, "--seed", "5").stdout
+    assert made == f"8 games in {folder} (difficulty tiny, seed 5)\n"
+    assert GameLibrary(folder).splits == ("train", "valid_seen")
+    assert run("pack", str(folder), str(packed)).stdout.startswith(f"8 games in {packed} (")
+    tables = [
+        run("evaluate", ALFWORLD, "--set", f"data={source}", "--set", "split=seen").stdout
+        for source in (folder, packed)
+    ]
+    assert "(4/4)" in tables[0]
+    assert tables[0] == tables[1]
+
+
+def test_a_setting_is_json_or_else_text(game, tmp_path):
+    write_games(GeneratedLibrary("tiny", games={"train": 6}), tmp_path / "123", ["train"])
+    kinds = json.dumps([game.task_type])
+    data = f"data={tmp_path / '123'}"
+    shown = run("evaluate", ALFWORLD, "--set", data, "--set", f"task_types={kinds}").stdout
+    assert game.task_type in shown and "pick_heat" not in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["evaluate", "AgentGym/Nope-v0"], "Nope"),
+        (["check", "AgentGym/Nope-v0"], "Nope"),
+        (["check", ALFWORLD, "--set", "max_turns=0"], "max_turns must be at least 1, got 0"),
+        (["evaluate", "CartPole-v1"], "not a TextEnv"),
+        (["play", "nowhere_at_all:Some/Env-v0"], "No module named 'nowhere_at_all'"),
+        (["evaluate", ALFWORLD, "--set", "split"], "--set takes key=value, got 'split'"),
+        (["evaluate", ALFWORLD, "--set", "misspelt=1"], "misspelt"),
+        (["evaluate", ALFWORLD, "--set", "split=test"], "there are: train, valid_seen"),
+        (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
+        (["evaluate", ALFWORLD, "--policy", "wise"], "--policy is 'expert' or 'random'"),
+        (["play", ALFWORLD, "--task", "[red]"], "no game '[red]'"),
+        (["pack", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
+        (["generate", "alfworld", "games", "--difficulty", "absurd"], "there are: tiny"),
+        (["generate", "alfworld", "games", "--split", "test"], "no split 'test'"),
+        (["generate", "alfworld", "games", "--games", "-1"], "0 or more"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(words, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["agentgym-envs", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    assert message in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["dance"], ["play"], ["check", ALFWORLD, "--episodes", "few"]])
+def test_a_command_that_does_not_exist_is_exit_code_2(words):
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 2
+    assert "Usage" in result.stderr
+
+
+def test_the_installed_command_shows_no_traceback(tmp_path):
+    command = [sys.executable, "-c", "from agentgym_envs.cli import main; main()"]
+    wrong = subprocess.run(
+        [*command, "evaluate", ALFWORLD, "--set", f"data={tmp_path}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    assert wrong.returncode == 2
+    assert "Traceback" not in wrong.stderr
+    assert wrong.stderr.startswith(f"error: no ALFWorld games in {tmp_path}")
