@@ -1,0 +1,120 @@
+"""What six algorithms make of one weak student and one teacher, on generated games, on a CPU.
+
+    python benchmarks/learning.py --workers 2 --write
+
+Makes the student and the teacher of `benchmarks/runs/alfworld_tiny` where they are missing, trains
+every algorithm with every seed, and prints success on held-out games against training step.
+Finished arms are not repeated, so it can be stopped and started again.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from results import processor, write_section
+
+from agentgym_envs.statistics import Rate
+from agentgym_train.evaluate import evaluate_model
+from agentgym_train.runlog import read_metrics
+from agentgym_train.settings import Run, load
+
+RUNS = Path(__file__).parent / "runs" / "alfworld_tiny"
+ALGORITHMS = ("grpo", "opd", "sdar", "sod", "tcod", "atod")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--algorithms", nargs="+", default=ALGORITHMS)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
+    parser.add_argument("--workers", type=int, default=2, help="runs at a time, a core each")
+    parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--set", nargs="*", default=[], help="settings for every arm: a.b=value")
+    parser.add_argument("--write", action="store_true", help="replace the section of RESULTS.md")
+    chosen = parser.parse_args()
+    warm(chosen.out)
+    arms = [(name, seed) for seed in chosen.seeds for name in chosen.algorithms]
+    with ThreadPoolExecutor(chosen.workers) as pool:
+        list(pool.map(lambda arm: train(chosen.out, *arm, chosen.set), arms))
+    text = report(chosen.out, chosen.algorithms, chosen.seeds, chosen.set)
+    print(text)
+    if chosen.write:
+        write_section("learning", text)
+
+
+def warm(out: Path) -> None:
+    for name in ("teacher", "student"):
+        if not (out / name / "model").exists():
+            command("warmup", str(RUNS / f"{name}.toml"), "--out", str(out / name))
+
+
+def train(out: Path, name: str, seed: int, settings: list[str]) -> None:
+    folder = out / f"{name}-{seed}"
+    if (folder / "model").exists():
+        return
+    if (folder / "run.toml").exists():
+        command("resume", str(folder))
+        return
+    own = [f"seed={seed}", f'model.name="{out}/student/model"', *settings]
+    if name in ("opd", "sod", "tcod", "atod"):
+        own.append(f'teacher.name="{out}/teacher/model"')
+    pairs = [word for setting in own for word in ("--set", setting)]
+    command("run", str(RUNS / f"{name}.toml"), "--out", str(folder), *pairs)
+
+
+def command(*words: str) -> None:
+    """One `agentgym-train` command on one core; its progress is not shown."""
+    log = subprocess.run(
+        [sys.executable, "-c", "from agentgym_train.cli import main; main()", *words],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if log.returncode:
+        raise SystemExit(f"{' '.join(words)} failed:\n{log.stderr[-2000:]}")
+
+
+def report(out: Path, names: list[str], seeds: list[int], settings: list[str]) -> str:
+    """A table: a row an algorithm, a column an evaluated step; all seeds' episodes together."""
+    run = load(RUNS / "grpo.toml", Run, settings)
+    teacher = load(RUNS / "grpo.toml", Run, [*settings, f'model.name="{out}/teacher/model"'])
+    columns: list[int] = []
+    rows = []
+    for name in names:
+        curves = [held_out(out / f"{name}-{seed}") for seed in seeds]
+        columns = sorted(curves[0])
+        cells = [cell([curve[step] for curve in curves]) for step in columns]
+        rows.append(f"| {name} | " + " | ".join(cells) + " |")
+    best = evaluate_model(teacher).overall
+    settings_told = (
+        f"`python benchmarks/learning.py --seeds {' '.join(map(str, seeds))}`: {processor()}, one "
+        f"thread a run. Generated ALFWorld games (difficulty {run.env.common['difficulty']}, "
+        f"{run.env.common['max_turns']} turns), a Qwen3 of 0.4 M parameters, {run.rollout.groups} "
+        f"tasks x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
+        f"{run.evaluation.tasks} held-out games in rooms never seen, each played once at "
+        f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "
+        "interval of all their episodes together, and lowest - highest seed. Every arm starts from "
+        f"the student, which is the column of step 0; the teacher has {best}."
+    )
+    head = "| algorithm | " + " | ".join(f"step {step}" for step in columns) + " |"
+    lines = ["## What algorithms make of a weak student", "", settings_told, "", head]
+    return "\n".join([*lines, "|---|" + "---|" * len(columns), *rows])
+
+
+def held_out(folder: Path) -> dict[int, dict[str, float]]:
+    return {one["step"]: one for one in read_metrics(folder) if "val/success_rate" in one}
+
+
+def cell(found: list[dict[str, float]]) -> str:
+    rates = [one["val/success_rate"] for one in found]
+    wins = sum(round(one["val/success_rate"] * one["val/episodes"]) for one in found)
+    low, high = Rate(wins, int(sum(one["val/episodes"] for one in found)), 0.0).interval
+    mean = sum(rates) / len(rates)
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({min(rates):.3f} - {max(rates):.3f})"
+
+
+if __name__ == "__main__":
+    main()

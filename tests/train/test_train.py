@@ -1,0 +1,150 @@
+"""A run, whole: metrics under the literature's names, fixed held-out tasks, a model to load."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from train.pantry_play import pool
+from train.pantry_run import pantry_run
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from agentgym_envs.episodes import from_record
+from agentgym_train.files import read_lines
+from agentgym_train.runlog import RunLog, read_metrics
+from agentgym_train.settings import SettingsError
+from agentgym_train.train import Trainer, train
+
+NAMES = {  # of a GRPO step, as in the specification's section 12
+    "episode/success_rate",
+    *(f"episode/{what}/{how}" for what in ("reward", "length") for how in ("mean", "max", "min")),
+    "episode/valid_action_ratio",
+    *(f"critic/advantages/{how}" for how in ("mean", "max", "min")),
+    "actor/pg_loss",
+    "actor/pg_clipfrac",
+    "actor/pg_clipfrac_lower",
+    "actor/ppo_kl",
+    "actor/kl_loss",
+    "actor/entropy_loss",
+    "actor/grad_norm",
+    *(f"{what}_length/{how}" for what in ("response", "prompt") for how in ("mean", "max", "min")),
+    "response_length/clip_ratio",
+}
+OURS = {
+    "actor/loss",
+    "actor/lr",
+    "actor/optimizer_steps",
+    "actor/skipped_steps",
+    "rollout/drift",
+    "rollout/sampler_gap_max",
+    "tokens/read",
+    "tokens/sampled",
+}
+SHAPE = {"width": 32, "layers": 1, "heads": 2, "inner": 32, "vocabulary": 320}
+TINY = {"name": "tiny", "tiny": SHAPE}
+
+
+def one_step(folder, **tables: Any):
+    """A run of one step; returns its metrics at steps 0 and 1."""
+    train(pantry_run(steps=1, **tables), folder)
+    return read_metrics(folder)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """One step in every way of training that must work."""
+    ways: dict[str, dict[str, Any]] = {
+        "chat": {},
+        "turns": {"env": {"layout": "turns"}},
+        "no reference": {"learning": {"reference_kl": 0.0}},
+        "checkpointing": {"model": {**TINY, "gradient_checkpointing": True}},
+        "lora": {"model": {**TINY, "lora": {"rank": 2}}},
+        "no cache": {"rollout": {"cache": "none"}},
+    }
+    folders = {way: tmp_path_factory.mktemp("run") / "it" for way in ways}
+    return {way: (folders[way], one_step(folders[way], **ways[way])) for way in ways}
+
+
+def test_the_metrics_of_a_step_have_the_names_of_the_literature(runs):
+    _, (_, step) = runs["chat"]
+    kinds = {f"episode/{kind}_success_rate" for kind in ("honey", "jam")}
+    held_out = {name for name in step if name.startswith("val/")}
+    credit = {name for name in step if name.startswith("credit/")}
+    assert step.keys() - kinds - held_out - credit == NAMES | OURS | {"step"}
+    assert all(math.isfinite(value) for value in step.values())
+
+
+WAYS = ["chat", "turns", "no reference", "checkpointing", "lora", "no cache"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_way_trains(runs, way):
+    _, (before, step) = runs[way]
+    assert before["step"] == 0 and "val/success_rate" in before
+    assert step["actor/grad_norm"] > 0
+    assert step["actor/optimizer_steps"] >= 1
+    assert step["rollout/drift"] == 0
+    assert step["rollout/sampler_gap_max"] < 1e-4
+    assert ("actor/kl_loss" in step) == (way != "no reference")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_final_model_loads_with_transformers(runs, way):
+    folder, _ = runs[way]
+    model = AutoModelForCausalLM.from_pretrained(folder / "model")
+    tokens = AutoTokenizer.from_pretrained(folder / "model")("Find the honey.", return_tensors="pt")
+    with torch.no_grad():
+        assert model(tokens["input_ids"]).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("way", ["checkpointing", "no cache"])
+def test_what_saves_memory_changes_no_number(runs, way):
+    """Gradients are computed again or attention read again, to the same values."""
+    _, (_, step) = runs["chat"]
+    _, (_, other) = runs[way]
+    for name in ("episode/reward/mean", "tokens/sampled", "critic/advantages/max"):
+        assert other[name] == step[name]
+    assert other["actor/grad_norm"] == pytest.approx(step["actor/grad_norm"], rel=1e-4)
+
+
+def test_before_the_first_update_policy_and_reference_agree(runs):
+    folder, _ = runs["lora"]
+    run = pantry_run(model={"lora": {"rank": 2}}, learning={"mini_rows": 100})
+    trainer = Trainer(run, RunLog(folder))
+    first, second = trainer.step(1), trainer.step(2)
+    assert first["actor/kl_loss"] == pytest.approx(0.0, abs=1e-6)
+    assert second["actor/kl_loss"] > 1e-6  # the reference stayed where it was
+
+
+def test_held_out_tasks_are_the_same_ones_each_once(runs):
+    folder, _ = runs["chat"]
+    records = read_lines(folder / "episodes.jsonl")
+    for step in (0, 1):
+        judged = [
+            from_record(record)
+            for record in records
+            if (record["step"], record["phase"]) == (step, "evaluation")
+        ]
+        assert [episode.task.id for episode in judged] == list(pool().task_ids[:4])
+    kept = [record for record in records if record["phase"] == "train"]
+    assert len(kept) == 2  # log.episodes
+
+
+@pytest.mark.parametrize(("lr", "moves"), [(0.0, False), (1e-2, True)])
+def test_the_rate_decides_whether_weights_move(runs, lr, moves):
+    trainer = Trainer(pantry_run(learning={"lr": lr}), RunLog(runs["chat"][0]))
+    before = [p.detach().clone() for p in trainer.policy.model.parameters()]
+    assert trainer.step(1)["actor/lr"] == lr
+    after = trainer.policy.model.parameters()
+    assert moves != all(a.equal(b) for a, b in zip(before, after, strict=True))
+
+
+def test_a_prompt_longer_than_allowed_names_the_setting(tmp_path):
+    with pytest.raises(ValueError, match=r"rollout.max_prompt_tokens allows 5"):
+        one_step(tmp_path / "run", rollout={"max_prompt_tokens": 5})
+
+
+@pytest.mark.parametrize("key", ["checkpoint_every", "keep"])
+def test_checkpoints_cannot_be_switched_off_by_accident(key):
+    with pytest.raises(SettingsError, match=f"log.{key} must be at least 1, got 0"):
+        pantry_run(log={key: 0})
