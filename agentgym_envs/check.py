@@ -4,6 +4,8 @@ report = check_text_env("AgentGym/ALFWorld-v0")      # raises CheckFailed, namin
 agentgym-envs check AgentGym/ALFWorld-v0             # the same as a table
 """
 
+import contextlib
+import io
 import json
 import pickle
 import random
@@ -78,7 +80,8 @@ class _Kit:
     def p_gymnasium(self) -> None:
         """passes gymnasium's check_env with zero warnings"""
         env = self.make()
-        with warnings.catch_warnings():
+        # The checker renders in every mode, also for people to read.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("error")
             check_env(env)
 

@@ -1,5 +1,7 @@
 """`agentgym-envs`: look at, play, check and prepare environments."""
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,10 +35,17 @@ Settings = Annotated[
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2, never a traceback."""
+    """Run the command; a user's mistake is one line and exit code 2, never a traceback.
+
+    AGENTGYM_TRACEBACK=1 shows the traceback all the same. Modules of the working folder can be
+    named, as in "my_lab:MyLab/Maze-v0".
+    """
+    sys.path.insert(0, os.getcwd())
     try:
         app(standalone_mode=True)
     except (ValueError, KeyError, TypeError, ImportError, OSError, gym.error.Error) as error:
+        if os.environ.get("AGENTGYM_TRACEBACK"):
+            raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         Console(stderr=True).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
         raise SystemExit(USAGE_ERROR) from None

@@ -1,5 +1,7 @@
 """`agentgym-train`: thin verbs over the library."""
 
+import os
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +20,6 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
-
-from agentgym_train.settings import SettingsError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,18 +40,20 @@ Out = Annotated[Path, typer.Option(help="Folder to write.")]
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and an exit code, never a traceback."""
+    """Run the command; a user's mistake is one line and an exit code, never a traceback.
+
+    AGENTGYM_TRACEBACK=1 shows the traceback all the same. Modules of the working folder can be
+    named, as in `algorithm.name = "my_lab.bounded:BoundedOPD"`.
+    """
+    sys.path.insert(0, os.getcwd())
     try:
         app(standalone_mode=True)
-    except (SettingsError, ValueError, TypeError, KeyError, gym.error.Error) as error:
+    except (ValueError, TypeError, KeyError, gym.error.Error) as error:
         _fail(error, WRONG)
     except (OSError, ImportError) as error:
         _fail(error, MISSING)
     except (FloatingPointError, RuntimeError) as error:
         _fail(error, FAILED)
-    except KeyboardInterrupt:
-        note.print("stopped; a run goes on with `agentgym-train resume`")
-        raise SystemExit(INTERRUPTED) from None
 
 
 @app.command()
@@ -185,11 +187,16 @@ def _warmup_bars(progress: Progress) -> Callable[[str, int, int, float], None]:
 
 
 def _bars() -> Progress:
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # two kinds of bars on one terminal overwrite each other
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     return Progress(*columns, TimeRemainingColumn(), console=note)
 
 
 def _fail(error: Exception, code: int) -> None:
+    if os.environ.get("AGENTGYM_TRACEBACK"):
+        raise error
     text = error.args[0] if isinstance(error, KeyError) and error.args else error
     note.print(f"[red]error:[/] {escape(str(text))}", soft_wrap=True)
     raise SystemExit(code) from None

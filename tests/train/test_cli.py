@@ -128,7 +128,6 @@ def test_what_is_missing(command, home, tmp_path):
     assert error_of(told, 2) == f"error: there is no settings file {nothing}"
     assert "there is no settings file" in error_of(command("resume", tmp_path), 2)
     assert "there is no settings file" in error_of(command("eval", tmp_path), 2)
-    told = command("run", home / "run.toml", "--out", nothing / "run")
     nothing.write_text("a file, not a folder")
     assert "Not a directory" in error_of(
         command("run", home / "run.toml", "--out", nothing / "run"), 3

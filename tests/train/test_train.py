@@ -10,9 +10,10 @@ from train.pantry_run import pantry_run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentgym_envs.episodes import from_record
+from agentgym_train.evaluate import as_metrics, evaluate_model
 from agentgym_train.files import read_lines
 from agentgym_train.runlog import RunLog, read_metrics
-from agentgym_train.settings import SettingsError
+from agentgym_train.settings import Run, SettingsError, load
 from agentgym_train.train import Trainer, train
 
 NAMES = {  # of a GRPO step, as in the specification's section 12
@@ -95,6 +96,14 @@ def test_the_final_model_loads_with_transformers(runs, way):
     tokens = AutoTokenizer.from_pretrained(folder / "model")("Find the honey.", return_tensors="pt")
     with torch.no_grad():
         assert model(tokens["input_ids"]).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_evaluating_the_final_model_gives_the_last_evaluation_again(runs, way):
+    folder, metrics = runs[way]
+    run = load(folder / "run.toml", Run, [f"model.name={folder / 'model'}"])
+    told = as_metrics(evaluate_model(run))
+    assert told == {name: metrics[-1][name] for name in told}
 
 
 @pytest.mark.parametrize("way", ["checkpointing", "no cache"])

@@ -52,7 +52,8 @@ from agentgym_train.segments import Segments
 from agentgym_train.signals import drift_weight, kl_estimate, share, unit_range
 from agentgym_train.update import Learning, token_loss, update
 
-PATH = Path(os.environ.get("AGENTGYM_VECTORS", Path(__file__).with_name("vectors.json")))
+PATH = Path(os.environ.get("AGENTGYM_VECTORS", Path(__file__).parent))
+PATH = PATH / "vectors.json" if PATH.is_dir() else PATH
 FILE = json.loads(PATH.read_text())
 CASES = {case["id"]: case for case in FILE["cases"]}
 EXACT = FILE["tolerance"]["float64_abs"]
