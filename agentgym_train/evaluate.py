@@ -24,13 +24,24 @@ def play_once(
     *,
     seed: int,
     at_once: int,
+    hints: Sequence[str] = (),
     on_played: Callable[[int], None] = lambda count: None,
 ) -> list[Trajectory]:
-    """Play each task once, `at_once` at a time. The same seed plays the same, whatever at_once."""
+    """Play each task once, `at_once` at a time. The same seed plays the same, whatever at_once.
+
+    hints: text for the student's own prompts, one per task; none by default.
+    """
     seeds = validation_seeds(len(task_ids), seed)
+    shown = hints or [""] * len(task_ids)
     attempts = [
-        Attempt(task_id=task_id, env_seed=env_seed, group=i, dice=(seed, EVALUATION_DICE, i))
-        for i, (task_id, env_seed) in enumerate(zip(task_ids, seeds, strict=True))
+        Attempt(
+            task_id=task_id,
+            env_seed=env_seed,
+            group=i,
+            dice=(seed, EVALUATION_DICE, i),
+            hint=hint,
+        )
+        for i, (task_id, env_seed, hint) in enumerate(zip(task_ids, seeds, shown, strict=True))
     ]
     played: list[Trajectory] = []
     for first in range(0, len(attempts), at_once):
@@ -49,18 +60,19 @@ def summary_of(played: Sequence[Trajectory]) -> Summary:
     return summarise(episodes)
 
 
-def as_metrics(summary: Summary) -> dict[str, float]:
-    """The summary as `val/*` numbers."""
+def as_metrics(summary: Summary, family: str = "val") -> dict[str, float]:
+    """The summary as `val/*` numbers, or of another family."""
     low, high = summary.overall.interval
-    return {
-        "val/success_rate": summary.overall.rate,
-        "val/success_low": low,
-        "val/success_high": high,
-        "val/episodes": float(summary.overall.episodes),
-        "val/turns": summary.overall.mean_turns,
-        "val/invalid_share": summary.invalid_share,
-        **{f"val/{kind}_success_rate": rate.rate for kind, rate in summary.by_kind.items()},
+    told = {
+        "success_rate": summary.overall.rate,
+        "success_low": low,
+        "success_high": high,
+        "episodes": float(summary.overall.episodes),
+        "turns": summary.overall.mean_turns,
+        "invalid_share": summary.invalid_share,
+        **{f"{kind}_success_rate": rate.rate for kind, rate in summary.by_kind.items()},
     }
+    return {f"{family}/{name}": value for name, value in told.items()}
 
 
 def evaluate_model(run: Run, on_played: Callable[[int], None] = lambda count: None) -> Summary:

@@ -77,7 +77,7 @@ class Guide:
     def _how(self) -> dict[str, Any]:
         divergence = getattr(self._run.algorithm, "divergence", None)
         return {
-            "token_budget": self._run.learning.micro_tokens,
+            "token_budget": self.weights.micro_tokens or self._run.learning.micro_tokens,
             "logits": self._run.algorithm.needs_logits,
             "top": divergence.top if divergence is not None else 0,
         }
@@ -107,7 +107,7 @@ def _weights(run: Run, policy: Policy) -> Frozen:
         case "model":
             if run.teacher is None:
                 raise ValueError(f"{type(algorithm).__name__} learns from a teacher model")
-            return load_teacher(run.teacher, policy)
+            return load_teacher(run.teacher, policy, logits=algorithm.needs_logits)
         case "stale":
             return Copied(policy, refresh=algorithm.refresh)
         case "ema":

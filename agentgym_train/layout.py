@@ -42,6 +42,7 @@ class Trajectory:
     """An episode with the tokens and log-probs behind it.
 
     group: equal for the attempts at one task in one step. outcome, stop_reason: of the episode.
+    env_seed: what its environment was reset with; None: not known.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class Trajectory:
     verdict: Verdict
     outcome: str = ""
     stop_reason: str = ""
+    env_seed: int | None = None
 
     @property
     def sampled(self) -> list[tuple[int, PlayedTurn]]:

@@ -14,7 +14,7 @@ from agentgym_train.layout import Renderer, Trajectory
 from agentgym_train.models.sampler import Ask, Sampler, Sampling
 
 NOTES_DICE = 2  # keeps the dice of notes apart from those of training (0) and evaluation (1)
-_LINE = re.compile(r"^\s*turn\s+(\d+)\s*:\s*(\S.*)$", re.IGNORECASE | re.MULTILINE)
+_LINE = re.compile(r"^[ \t]*turn[ \t]+([0-9]+)[ \t]*:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
 _REQUEST = """\
 An attempt at this task failed. Task: {goal}
 {turns}
@@ -37,7 +37,7 @@ def read_notes(text: str, turns: int, most: int) -> dict[int, str]:
     """Place -> note, from lines like "turn 3: ..." (counted from 1); unusable ones are dropped."""
     found: dict[int, str] = {}
     for number, note in _LINE.findall(text):
-        if number.isascii() and len(number) < 9 and 1 <= int(number) <= turns and len(found) < most:
+        if len(number) < 9 and 1 <= int(number) <= turns and len(found) < most:
             found.setdefault(int(number) - 1, note.strip())
     return found
 
@@ -72,10 +72,15 @@ def policy_notes(
 def expert_notes(
     failed: Sequence[Trajectory], env: TextEnv, settings: NoteSettings
 ) -> list[dict[int, str]]:
-    """Play each attempt again; note the first turns at which the expert disagrees."""
+    """Play each attempt again, dice and all; note the first turns where the expert disagrees.
+
+    Raises ValueError for an attempt that does not say which dice its environment had.
+    """
     found = []
     for trajectory in failed:
-        env.reset(options={"task_id": trajectory.task.id})
+        if trajectory.env_seed is None:
+            raise ValueError(f"the attempt at {trajectory.task.id!r} has no env_seed to replay")
+        env.reset(seed=trajectory.env_seed, options={"task_id": trajectory.task.id})
         notes: dict[int, str] = {}
         for place, played in enumerate(trajectory.turns):
             advice = env.advise()

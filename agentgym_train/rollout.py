@@ -121,6 +121,7 @@ class _Player:
             verdict=self.env.verify(episode),
             outcome=episode.outcome,
             stop_reason=episode.stop_reason or "depth",
+            env_seed=self.attempt.env_seed,
         )
 
 

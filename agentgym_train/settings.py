@@ -23,6 +23,7 @@ from agentgym_train.algorithms import Algorithm
 from agentgym_train.models.load import ModelSettings
 from agentgym_train.notes import NoteSettings
 from agentgym_train.skills import SkillSettings
+from agentgym_train.teachers import TeacherSettings
 from agentgym_train.update import Learning
 
 Settings = TypeVar("Settings")
@@ -103,7 +104,7 @@ class Run:
     env: EnvSettings
     model: ModelSettings
     algorithm: Algorithm
-    teacher: ModelSettings | None = None
+    teacher: TeacherSettings | None = None
     skills: SkillSettings | None = None
     notes: NoteSettings = NoteSettings()
     demonstrations: str = "expert"
@@ -127,6 +128,11 @@ class Run:
             raise ValueError(f"{name} has no use for skills: remove the [skills] table")
         if self.skills and self.skills.placement == "raw_prefix" and self.env.layout == "chat":
             raise ValueError("skills.placement = 'raw_prefix' needs env.layout = 'turns'")
+        if self.skills and self.skills.placement == "raw_prefix" and self.algorithm.plan(1).hint:
+            raise ValueError(
+                f"{name} shows skills to the student: skills.placement = 'raw_prefix' is for "
+                "teachers, use 'user'"
+            )
         _check_counts(
             self,
             "steps",

@@ -18,11 +18,26 @@ from agentgym_train.models.policy import Policy
 NONFINITE = -100.0  # what a teacher's non-finite log-prob becomes (spec 2.4)
 
 
-class Frozen:
-    """Weights that never change: another model, or the policy as it was at the start."""
+@dataclass(frozen=True, kw_only=True)
+class TeacherSettings(ModelSettings):
+    """Another model as the teacher. micro_tokens: padded tokens of one of its forward passes; 0:
+    as many as the student's."""
 
-    def __init__(self, policy: Policy) -> None:
-        self.policy = policy
+    micro_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        if self.micro_tokens < 0:
+            raise ValueError(f"micro_tokens must be at least 0, got {self.micro_tokens}")
+
+
+class Frozen:
+    """Weights that never change: another model, or the policy as it was at the start.
+
+    micro_tokens: of one forward pass; 0: whatever the student has.
+    """
+
+    def __init__(self, policy: Policy, micro_tokens: int = 0) -> None:
+        self.policy, self.micro_tokens = policy, micro_tokens
 
     def after(self, step: int) -> None:
         """Called when a step's update is done."""
@@ -44,30 +59,46 @@ class Copied(Frozen):
 
     refresh: copy after every `refresh`-th step (a stale teacher). decay: instead, after every step,
     teacher = decay * teacher + (1 - decay) * student (an exponential moving average).
+    Only what trains in the student moves or is kept in checkpoints.
     """
 
     def __init__(
         self, student: Policy, *, refresh: int | None = None, decay: float | None = None
     ) -> None:
+        if refresh is not None and refresh < 1:
+            raise ValueError(f"a stale teacher is refreshed every 1 or more steps, got {refresh}")
+        if decay is not None and not 0 <= decay <= 1:
+            raise ValueError(f"a moving average decays by a share from 0 to 1, got {decay}")
         super().__init__(duplicate(student))
-        self._student, self._refresh, self._decay = student, refresh, decay
+        self._refresh, self._decay = refresh, decay
+        copies = dict(self.policy.model.named_parameters())
+        self._pairs = {
+            name: (copies[name], theirs)
+            for name, theirs in student.model.named_parameters()
+            if theirs.requires_grad
+        }
 
     @torch.no_grad()
     def after(self, step: int) -> None:
-        share = 0.0 if self._decay is None else self._decay
-        if self._refresh is not None and step % self._refresh:
-            return
-        students = dict(self._student.model.named_parameters())
-        for name, ours in self.policy.model.named_parameters():
-            ours.mul_(share).add_(students[name], alpha=1 - share)
+        if self._decay is not None:
+            for ours, theirs in self._pairs.values():
+                ours.mul_(self._decay).add_(theirs, alpha=1 - self._decay)
+        elif self._refresh is not None and step % self._refresh == 0:
+            for ours, theirs in self._pairs.values():
+                ours.copy_(theirs)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: value.data for name, value in self.policy.model.named_parameters()}
+        return {name: ours.data for name, (ours, _) in self._pairs.items()}
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        for name, value in self.policy.model.named_parameters():
-            value.copy_(tensors[name])
+        if tensors.keys() != self._pairs.keys():
+            raise ValueError(
+                "the checkpoint has no weights of this run's teacher: it is incomplete, or of a "
+                "run with another algorithm or model"
+            )
+        for name, (ours, _) in self._pairs.items():
+            ours.copy_(tensors[name])
 
 
 @dataclass(frozen=True)
@@ -105,10 +136,11 @@ def duplicate(policy: Policy) -> Policy:
     return Policy(model, policy.tokenizer, policy.temperature)
 
 
-def load_teacher(settings: ModelSettings, student: Policy) -> Frozen:
-    """Another model as the teacher, with its own dtype and device.
+def load_teacher(settings: TeacherSettings, student: Policy, *, logits: bool = False) -> Frozen:
+    """Another model as the teacher, with its own dtype, device and batch size.
 
-    Raises ValueError where its tokenizer is not the student's (spec 2.4).
+    logits: its whole distributions will be compared with the student's. Raises ValueError where
+    its tokenizer is not the student's (spec 2.4), or where distributions have other lengths.
     """
     model, tokenizer = load_model(settings)
     if tokenizer.get_vocab() != student.tokenizer.get_vocab():
@@ -116,7 +148,15 @@ def load_teacher(settings: ModelSettings, student: Policy) -> Frozen:
             f"teacher {settings.name!r} has another vocabulary than the student: they must share "
             "the tokenizer"
         )
-    return Frozen(Policy(model.requires_grad_(False), tokenizer, student.temperature))
+    teacher = Policy(model.requires_grad_(False), tokenizer, student.temperature)
+    ours, theirs = (one.head.output.out_features for one in (student, teacher))
+    if logits and ours != theirs:
+        raise ValueError(
+            f"teacher {settings.name!r} scores {theirs} tokens and the student {ours} (padding of "
+            "the vocabulary): their distributions cannot be compared; "
+            'set algorithm.divergence.over = "sampled"'
+        )
+    return Frozen(teacher, settings.micro_tokens)
 
 
 def score(
@@ -133,7 +173,8 @@ def score(
         at = part.at.to(found.device)
         found[at] = logprob.to(found)
         if whole is not None:
-            kept, ids = whole.topk(top, dim=-1) if top else (whole, None)
+            most = min(top, whole.shape[-1])
+            kept, ids = whole.topk(most, dim=-1) if top else (whole, None)
             best.append((at, kept.to(found), None if ids is None else ids.to(found.device)))
     odd = ~found.isfinite()
     scores = Scores({"teacher": torch.where(odd, NONFINITE, found)})

@@ -1,11 +1,12 @@
 """The loop: task -> environment -> turn -> rollout -> batch -> algorithm -> update -> metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from agentgym_envs.statistics import Summary
 from agentgym_train import checkpoint
 from agentgym_train.batch import Batch, TrajectoryRows, collate
 from agentgym_train.demonstrations import demonstrations
@@ -88,28 +89,46 @@ class Trainer:
         self.export()
 
     def step(self, step: int) -> dict[str, float]:
-        """One training step; returns its metrics."""
-        run, log = self.run, self.log
-        with log.timed("rollout"):
+        """One training step; returns its metrics. What follows the student then moves.
+
+        An attempt that its replayed demonstration finished has no tokens and takes no part; where
+        all of them were, nothing is learnt.
+        """
+        with self.log.timed("rollout"):
             played, choices = self.rollout(step)
-        log.episodes(step, "train", played[: run.log.episodes])
+        self.log.episodes(step, "train", played[: self.run.log.episodes])
+        values = self.curriculum(played, step)
+        part = [i for i, one in enumerate(played) if one.sampled]
+        if part:
+            values |= self.trained([played[i] for i in part], [choices[i] for i in part], step)
+        if self.guide is not None:
+            self.guide.after(step)
+        return values
+
+    def trained(
+        self, played: list[Trajectory], choices: list[Choice], step: int
+    ) -> dict[str, float]:
+        """Learn from these trajectories; returns metrics."""
+        log = self.log
         with log.timed("score"):
             batch, scored = self.batch_of(played, choices, step)
         with log.timed("update"):
-            shuffles = torch.Generator().manual_seed(run.seed * 1_000_003 + step)
-            learnt = update(
-                self.policy,
-                self.optimizer,
-                run.algorithm,
-                batch,
-                step,
-                run.learning,
-                steps=run.steps,
-                generator=shuffles,
-            )
-            if self.guide is not None:
-                self.guide.after(step)
+            learnt = self.learn(batch, step)
         return describe(played) | scored | learnt
+
+    def learn(self, batch: Batch, step: int) -> dict[str, float]:
+        """Update the weights on a scored batch."""
+        run = self.run
+        return update(
+            self.policy,
+            self.optimizer,
+            run.algorithm,
+            batch,
+            step,
+            run.learning,
+            steps=run.steps,
+            generator=torch.Generator().manual_seed(run.seed * 1_000_003 + step),
+        )
 
     def rollout(self, step: int) -> tuple[list[Trajectory], list[Choice]]:
         """The trajectories of a step (`groups` tasks, `group_size` attempts at each), and the
@@ -155,18 +174,13 @@ class Trainer:
     def batch_of(
         self, played: list[Trajectory], choices: list[Choice], step: int
     ) -> tuple[Batch, dict[str, float]]:
-        """Rows, collated and scored by everyone the algorithm asks.
-
-        An attempt that its replayed demonstration finished has no tokens and takes no part.
-        """
+        """Rows, collated and scored by everyone the algorithm asks."""
         run, algorithm = self.run, self.run.algorithm
-        kept = [i for i, one in enumerate(played) if one.sampled]
-        part = [played[i] for i in kept]
-        notes: list[Notes] = [{} for _ in part]
+        notes: list[Notes] = [{} for _ in played]
         if algorithm.hindsight == "notes":
             env = self.pool.take(1)[0]
-            notes = take_notes(run, part, env, self.renderer, self.sampler, step)
-        rows = [self.rows_of(one, noted) for one, noted in zip(part, notes, strict=True)]
+            notes = take_notes(run, played, env, self.renderer, self.sampler, step)
+        rows = [self.rows_of(one, noted) for one, noted in zip(played, notes, strict=True)]
         batch = collate(
             rows,
             invalid_penalty=run.env.invalid_penalty,
@@ -174,14 +188,14 @@ class Trainer:
         ).to(self.policy.device)
         budget = run.learning.micro_tokens
         batch = batch.scored(old=self.policy.logprobs(batch, token_budget=budget))
-        told = self.bookkeeping(played, rows, batch)
+        told = self.bookkeeping(rows, batch)
         if algorithm.hindsight == "notes":
             told["hint_sd/noted_turns"] = float(sum(len(noted) for noted in notes))
         if self.reference is not None:
             batch = batch.scored(reference=self.reference(batch, budget))
         if self.guide is not None:
-            texts = [choices[i].text for i in kept]
-            scores = self.guide.score(batch, part, texts, notes)
+            texts = [choice.text for choice in choices]
+            scores = self.guide.score(batch, played, texts, notes)
             batch, told = batch.scored(**scores.columns), told | scores.told
         return batch, told
 
@@ -199,43 +213,70 @@ class Trainer:
             return rows
         return replace(rows, chosen=[place in notes for place in rows.places])
 
-    def bookkeeping(
-        self, played: list[Trajectory], rows: list[TrajectoryRows], batch: Batch
-    ) -> dict[str, float]:
-        """Drift, the sampler's distance from the trainer, and what a curriculum replayed."""
+    def bookkeeping(self, rows: list[TrajectoryRows], batch: Batch) -> dict[str, float]:
+        """Drift, the sampler's distance from the trainer, and how much was read."""
         drifted = sum(len(one.rows) - 1 for one in rows) if self.run.env.layout == "chat" else 0
         difference = (batch.old_logprob - batch.sampler_logprob).abs()
-        told = {
+        return {
             "rollout/drift": float(drifted),
             "rollout/sampler_gap_max": float(difference.max()),
             "tokens/read": float(len(batch.ids)),
         }
-        if any(len(one.sampled) < len(one.turns) for one in played):
-            student = [len(one.sampled) for one in played]
-            prefix = [len(one.turns) - len(one.sampled) for one in played]
-            told |= {
-                "tcod/prefix_len_mean": sum(prefix) / len(played),
-                "tcod/student_turns_mean": sum(student) / len(played),
-                "tcod/replay_finished": float(sum(count == 0 for count in student)),
-            }
-        return told
+
+    def curriculum(self, played: list[Trajectory], step: int) -> dict[str, float]:
+        """What a curriculum left to the student, in the attempts that take part; {} without one."""
+        plan = self.run.algorithm.plan(step)
+        if plan.max_turns is None and plan.leave_to_student is None:
+            return {}
+        told: dict[str, float] = {}
+        part = [one for one in played if one.sampled]
+        if part:
+            student = sum(len(one.sampled) for one in part) / len(part)
+            turns = sum(len(one.turns) for one in part) / len(part)
+            told = {"tcod/student_turns_mean": student, "tcod/prefix_len_mean": turns - student}
+        if plan.leave_to_student is None:
+            return told
+        tasks = {one.task.id for one in played}
+        return told | {
+            "tcod/replay_finished": float(len(played) - len(part)),
+            "tcod/without_demonstration": float(sum(not self.demonstration(t) for t in tasks)),
+        }
 
     def evaluated(self, step: int) -> dict[str, float]:
-        """Play the held-out tasks, without skills; their episodes are kept."""
-        settings = self.run.evaluation
+        """Play the held-out tasks without skills; again with them, if the student trains with them.
+
+        The episodes are kept. `val/*` is without skills.
+        """
+        settings, plan = self.run.evaluation, self.run.algorithm.plan(max(step, 1))
         ids = self.held_out.task_ids
+        ids = ids[: settings.tasks or len(ids)]
+        plain = self.examined(step, "evaluation", ids)
+        values = as_metrics(plain)
+        if plan.hint and self.skills is not None:
+            tasks = [self.held_out.take(1)[0].tasks.task(task_id) for task_id in ids]
+            chosen = [self.skills.choose(task, 0, i) for i, task in enumerate(tasks)]
+            hints = [privileged(choice.text) for choice in chosen]
+            helped = self.examined(step, "evaluation with skills", ids, hints)
+            values |= as_metrics(plain, "val_no_skill") | as_metrics(helped, "val_with_skill")
+        return values
+
+    def examined(
+        self, step: int, phase: str, ids: Sequence[str], hints: Sequence[str] = ()
+    ) -> Summary:
+        """Play these held-out tasks once each, and keep their episodes."""
         with self.log.timed("evaluate"):
             played = play_once(
                 self.held_out,
-                ids[: settings.tasks or len(ids)],
+                ids,
                 self.renderer,
                 self.sampler,
-                self.sampling(settings.temperature),
+                self.sampling(self.run.evaluation.temperature),
                 seed=self.run.seed,
                 at_once=self.attempts,
+                hints=hints,
             )
-        self.log.episodes(step, "evaluation", played)
-        return as_metrics(summary_of(played))
+        self.log.episodes(step, phase, played)
+        return summary_of(played)
 
     def sampling(self, temperature: float) -> Sampling:
         return Sampling(
@@ -261,8 +302,8 @@ class Trainer:
         step, state = checkpoint.load(saved, self.policy.model, self.optimizer)
         if self.skills is not None:
             self.skills.restore(state["skills"])
-        if self.guide is not None and (weights := checkpoint.load_teacher(saved)):
-            self.guide.weights.restore(weights)
+        if self.guide is not None:
+            self.guide.weights.restore(checkpoint.load_teacher(saved))
         return step
 
     def export(self) -> None:

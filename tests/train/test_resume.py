@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from train.pantry_run import SETTINGS, pantry_run
 
 from agentgym_train.train import resume, train
-from train.pantry_run import SETTINGS, pantry_run
 
 # Runs in a process of its own and kills it, as a power cut would, the n-th time a function is
 # about to return to its caller, or is called.

@@ -1,9 +1,9 @@
 import tomllib
 
 import pytest
+from train.pantry_run import SETTINGS, pantry_run
 
 from agentgym_train.settings import Run, SettingsError, Warmup, build, dump, load, override
-from train.pantry_run import SETTINGS, pantry_run
 
 
 def test_what_is_written_is_what_ran():

@@ -9,10 +9,18 @@ from train.pantry_play import attempts, play, tiny, tokenizer
 
 from agentgym_train.batch import collate
 from agentgym_train.layout import to_rows
-from agentgym_train.models.load import LoraSettings, ModelSettings, _with_lora
+from agentgym_train.models.load import LoraSettings, _with_lora
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.tiny import TinySettings, make_model, train_tokenizer
-from agentgym_train.teachers import NONFINITE, Copied, Current, Reference, load_teacher, score
+from agentgym_train.teachers import (
+    NONFINITE,
+    Copied,
+    Current,
+    Reference,
+    TeacherSettings,
+    load_teacher,
+    score,
+)
 
 BUDGET = 300
 
@@ -51,7 +59,7 @@ def test_a_teacher_from_a_folder(batch, tmp_path):
     tiny(seed=1).save_pretrained(tmp_path)
     tokenizer().save_pretrained(tmp_path)
     student = policy(temperature=0.7)
-    teacher = load_teacher(ModelSettings(name=str(tmp_path)), student)
+    teacher = load_teacher(TeacherSettings(name=str(tmp_path)), student)
     scores = score(teacher.policy, batch, BUDGET)
     expected = policy(tiny(seed=1), temperature=0.7).logprobs(batch).double()
     assert_close(scores.columns["teacher"], expected)
@@ -66,7 +74,7 @@ def test_a_teacher_who_speaks_otherwise(tmp_path):
     make_model(TinySettings(width=16, layers=1, heads=2), other).save_pretrained(tmp_path)
     other.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match=r"another vocabulary.*share the tokenizer"):
-        load_teacher(ModelSettings(name=str(tmp_path)), policy())
+        load_teacher(TeacherSettings(name=str(tmp_path)), policy())
 
 
 def test_what_is_not_finite_becomes_minus_a_hundred_and_is_counted(batch):
