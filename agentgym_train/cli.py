@@ -3,7 +3,8 @@
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -186,12 +187,19 @@ def _warmup_bars(progress: Progress) -> Callable[[str, int, int, float], None]:
     return on_progress
 
 
-def _bars() -> Progress:
+@contextmanager
+def _bars() -> Iterator[Progress]:
+    """Progress bars for a long piece of work that Ctrl-C may stop."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # two kinds of bars on one terminal overwrite each other
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    return Progress(*columns, TimeRemainingColumn(), console=note)
+    try:
+        with Progress(*columns, TimeRemainingColumn(), console=note) as progress:
+            yield progress
+    except KeyboardInterrupt:
+        note.print("stopped; a run goes on with `agentgym-train resume FOLDER`")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _fail(error: Exception, code: int) -> None:

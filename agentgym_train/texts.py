@@ -7,6 +7,7 @@ import numpy as np
 from agentgym_envs.evaluate import play
 from agentgym_envs.prompts import PromptStyle
 from agentgym_envs.types import Advice, Episode
+from agentgym_train.layout import Layout
 from agentgym_train.rollout import Pool
 
 TOKENIZER_EPISODES = 300
@@ -37,13 +38,21 @@ def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed
     return play(env, reply, task_id)[0]
 
 
-def texts_for_tokenizer(pool: Pool, style: PromptStyle) -> Iterator[str]:
-    """Observations and replies of the expert on the first tasks."""
+def texts_for_tokenizer(pool: Pool, style: PromptStyle, layout: Layout) -> Iterator[str]:
+    """What a model would read and write if it played the first tasks as the expert does."""
     for i, task_id in enumerate(pool.task_ids[:TOKENIZER_EPISODES]):
         episode = demonstrate(pool, style, task_id, 0.2, i)
         goal = episode.task.goal
-        for message in style.opening_messages(goal, episode.turns[0].observation, ()):
-            yield message["content"]
-        for turn in episode.turns:
-            yield style.following_text(goal, turn.observation, turn.admissible)
+        for place, turn in enumerate(episode.turns):
             yield turn.response
+            if layout == "chat" and place:
+                yield style.following_text(goal, turn.observation, turn.admissible)
+                continue
+            messages = (
+                style.opening_messages(goal, turn.observation, turn.admissible)
+                if layout == "chat"
+                else style.turn_messages(
+                    goal, episode.turns[:place], turn.observation, turn.admissible
+                )
+            )
+            yield from (message["content"] for message in messages)

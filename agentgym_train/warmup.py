@@ -35,7 +35,7 @@ def warm_up(settings: Warmup, folder: Path, on_progress: Progress = lambda *_: N
     env = settings.env
     style = style_of(env.id, env.prompt)
     pool = Pool(env.id, {**env.common, **env.train}, style)
-    texts = texts_for_tokenizer(pool, style) if settings.model.name == "tiny" else None
+    texts = texts_for_tokenizer(pool, style, env.layout) if settings.model.name == "tiny" else None
     model, tokenizer = load_model(settings.model, texts)
     renderer = Renderer(tokenizer, style, env.layout, _UNLIMITED)
     rows = []

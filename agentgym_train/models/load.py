@@ -28,7 +28,6 @@ class LoraSettings:
     rank: int = 0
     alpha: int = 32  # the update is scaled by alpha / rank
     targets: tuple[str, ...] | Literal["all-linear"] = "all-linear"  # module names
-    dropout: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +155,7 @@ def _with_lora(model: Any, lora: LoraSettings) -> Any:
         r=lora.rank,
         lora_alpha=lora.alpha,
         target_modules=targets,
-        lora_dropout=lora.dropout,
+        lora_dropout=0.0,  # log-probs before and during an update must agree
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, config)

@@ -44,7 +44,7 @@ def pool(max_turns: int = 4) -> Pool:
 
 @cache
 def tokenizer() -> Any:
-    return train_tokenizer(texts_for_tokenizer(pool(), STYLE), 320)
+    return train_tokenizer(texts_for_tokenizer(pool(), STYLE, "chat"), 320)
 
 
 def tiny(seed: int = 0, opinions: float = 0.3) -> Any:

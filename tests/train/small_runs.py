@@ -5,7 +5,7 @@ Student and teacher are warmed up once a process, so that games are sometimes wo
 
 from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from agentgym_train.algorithms import BUILT_IN
@@ -52,9 +52,14 @@ when = "Once seen."
 """
 
 
+def scratch() -> Path:
+    """A new folder that goes when the process ends."""
+    return Path(mkdtemp(dir=_HOME.name))
+
+
 def bank(*kinds: str) -> Path:
     """A skill bank of a few lines with these types, each its own keyword."""
-    path = Path(_HOME.name) / f"bank-{'-'.join(kinds)}.toml"
+    path = scratch() / "small.toml"
     path.write_text(BANK + "".join(BLOCK.format(kind=kind) for kind in kinds), encoding="utf-8")
     return path
 
@@ -66,7 +71,10 @@ def models(env: str) -> tuple[Path, Path]:
     long = {**ENVS[env], "common": {**ENVS[env]["common"], "max_turns": 30}}
     common = {"env": long, "batch": 8, "threads": 1, "lr": 1e-2}
     teacher = warm_up(
-        build(Warmup, {**common, "model": {"name": "tiny", "tiny": TINY}, "episodes": 24, "steps": 160}),
+        build(
+            Warmup,
+            {**common, "model": {"name": "tiny", "tiny": TINY}, "episodes": 24, "steps": 160},
+        ),
         folder / "teacher",
     )
     weak = {"name": "tiny", "tiny": {**TINY, "seed": 1, "tokenizer": str(teacher)}}
@@ -94,8 +102,13 @@ def small_run(name: str, env: str = "pantry", **tables: Any) -> Run:
         "env": ENVS[env],
         "model": {"name": str(models(env)[0])},
         "algorithm": {"name": name},
-        "rollout": {"groups": 2, "group_size": 3, "max_reply_tokens": 16, "max_prompt_tokens": 3000},
-        "learning": {"lr": 1e-2, "mini_rows": 8, "micro_tokens": 2000},
+        "rollout": {
+            "groups": 2,
+            "group_size": 3,
+            "max_reply_tokens": 16,
+            "max_prompt_tokens": 3000,
+        },
+        "learning": {"lr": 3e-3, "mini_rows": 8, "micro_tokens": 2000},
         "evaluation": {"every": 0, "tasks": 2, "temperature": 1.0},
         "steps": 2,
         **needs(name, env),

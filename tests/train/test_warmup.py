@@ -154,7 +154,7 @@ def test_learning_from_replies_leaves_the_observations_unlearnt():
 
 
 def test_the_vocabulary_is_learnt_from_what_will_be_read():
-    texts = list(texts_for_tokenizer(pool(), STYLE))
+    texts = list(texts_for_tokenizer(pool(), STYLE, "chat"))
     assert "Find the honey. Cupboards, all closed." in texts
     assert "The red cupboard holds honey." in texts
     assert " > take jam" in texts
