@@ -3,7 +3,6 @@
 import os
 import re
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -11,11 +10,11 @@ from typing import Protocol
 from agentgym_envs.alfworld.game import (
     GAME_FILE,
     Game,
-    find_task_type,
     folder_task_type,
     read_game,
     read_task_type,
 )
+from agentgym_envs.alfworld.library import WorldCache, ids_of
 from agentgym_envs.alfworld.pack import Pack, write_pack
 from agentgym_envs.alfworld.world import World, compile_world
 
@@ -34,16 +33,6 @@ _TAIL = 4096  # bytes; the flag stands before the walkthrough at the end of a ga
 def split_name(split: str) -> str:
     """The folder name of a split, given that or an alias; other names come back as they are."""
     return SPLIT_ALIASES.get(split, split)
-
-
-class Library(Protocol):
-    """A collection of games that never changes, however it is stored."""
-
-    def ids(self, split: str, task_types: Sequence[str | int] | None = None) -> tuple[str, ...]: ...
-
-    def game(self, id: str) -> Game: ...
-
-    def world(self, id: str) -> World: ...
 
 
 class Source(Protocol):
@@ -94,14 +83,12 @@ class GameLibrary:
     """
 
     def __init__(self, path: str | Path, *, keep: int = 256) -> None:
-        if keep < 1:
-            raise ValueError(f"keep should be at least 1 world, got {keep}")
         self.path = Path(path).expanduser().absolute()
-        self.keep = keep
         self._source: Source = _open_source(self.path)
         self._lock = threading.RLock()
         self._index: dict[str, dict[str, str]] = {}  # split -> id -> task type
-        self._worlds: OrderedDict[str, World] = OrderedDict()
+        self.keep = keep
+        self._worlds = WorldCache(keep)
 
     def __reduce__(self):
         return _reopen, (self.path, self.keep)
@@ -117,13 +104,7 @@ class GameLibrary:
         split: a folder name or one of `SPLIT_ALIASES`. task_types: names or numbers 1 to 6.
         Raises ValueError naming the known splits or task types.
         """
-        index = self._split(split_name(split))
-        if task_types is None:
-            return tuple(index)
-        if isinstance(task_types, str):
-            raise ValueError(f"task_types is a list of task types, got the text {task_types!r}")
-        wanted = {find_task_type(kind) for kind in task_types}
-        return tuple(id for id, kind in index.items() if kind in wanted)
+        return ids_of(self._split(split_name(split)), task_types)
 
     def game(self, id: str) -> Game:
         """Read one game. Raises KeyError for an unknown id, ValueError for a malformed file."""
@@ -135,17 +116,7 @@ class GameLibrary:
 
     def world(self, id: str) -> World:
         """One game compiled, from memory where it was used recently."""
-        with self._lock:
-            if id in self._worlds:
-                self._worlds.move_to_end(id)
-                return self._worlds[id]
-        world = compile_world(self.game(id))
-        with self._lock:
-            world = self._worlds.setdefault(id, world)
-            self._worlds.move_to_end(id)
-            while len(self._worlds) > self.keep:
-                self._worlds.popitem(last=False)
-        return world
+        return self._worlds.get(id, lambda: compile_world(self.game(id)))
 
     def _split(self, split: str) -> dict[str, str]:
         with self._lock:

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
-from agentgym_envs.alfworld.data import GameLibrary, Library, split_name
+from agentgym_envs.alfworld.data import GameLibrary, split_name
 from agentgym_envs.alfworld.explorer import Explorer
 from agentgym_envs.alfworld.generate import SPLITS, GeneratedLibrary
+from agentgym_envs.alfworld.library import Library
 from agentgym_envs.alfworld.solver import PlanFollower
 from agentgym_envs.alfworld.textworld_engine import TextWorldEngine
 from agentgym_envs.alfworld.verify import verify

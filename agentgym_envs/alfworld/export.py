@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from agentgym_envs.alfworld.data import Library
 from agentgym_envs.alfworld.game import GAME_FILE, RECORD_FILE, Game
+from agentgym_envs.alfworld.library import Library
 
 PROBLEM_FILE = "initial_state.pddl"
 

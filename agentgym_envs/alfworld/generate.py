@@ -12,15 +12,16 @@ much alike: under "tiny" an unseen room may hold the same furniture as a seen on
 
 import threading
 import zlib
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from random import Random
 
 from agentgym_envs.alfworld.briefs import LOOK, SPLITS, Brief, brief, dice, known_split, portable
 from agentgym_envs.alfworld.export import write_games
-from agentgym_envs.alfworld.game import Game, find_task_type
+from agentgym_envs.alfworld.game import Game
 from agentgym_envs.alfworld.grammar import Dialect, read_dialect, split_goal
+from agentgym_envs.alfworld.library import WorldCache, ids_of
 from agentgym_envs.alfworld.pddl_text import DOMAIN, grammar
 from agentgym_envs.alfworld.problem import Thing, goal_text, problem_text
 from agentgym_envs.alfworld.rooms import (
@@ -228,17 +229,15 @@ class GeneratedLibrary:
         games: Mapping[str, int] = SPLITS,
         keep: int = 256,
     ) -> None:
-        if keep < 1:
-            raise ValueError(f"keep should be at least 1 world, got {keep}")
         self.difficulty = find_difficulty(difficulty)
         self.seed = seed
-        self.keep = keep
         self._sizes = {known_split(split): count for split, count in games.items()}
         if min(self._sizes.values(), default=0) < 0:
             raise ValueError(f"games should be 0 or more for every split, got {dict(games)}")
         self._lock = threading.RLock()
         self._briefs: dict[str, dict[str, tuple[int, str]]] = {}  # split -> id -> (index, type)
-        self._worlds: OrderedDict[str, World] = OrderedDict()
+        self.keep = keep
+        self._worlds = WorldCache(keep)
 
     def __reduce__(self):
         return _reopen, (self.difficulty, self.seed, self._sizes, self.keep)
@@ -250,13 +249,8 @@ class GeneratedLibrary:
 
     def ids(self, split: str, task_types: Sequence[str | int] | None = None) -> tuple[str, ...]:
         """Ids of a split's games by index; only of the given task types where some are given."""
-        index = self._split(split)
-        if task_types is None:
-            return tuple(index)
-        if isinstance(task_types, str):
-            raise ValueError(f"task_types is a list of task types, got the text {task_types!r}")
-        wanted = {find_task_type(kind) for kind in task_types}
-        return tuple(id for id, (_, kind) in index.items() if kind in wanted)
+        kinds = {id: kind for id, (_, kind) in self._split(split).items()}
+        return ids_of(kinds, task_types)
 
     def game(self, id: str) -> Game:
         """One game. Raises KeyError for an unknown id."""
@@ -264,21 +258,14 @@ class GeneratedLibrary:
 
     def world(self, id: str) -> World:
         """One game compiled, from memory where used recently. Raises KeyError like `game`."""
-        with self._lock:
-            if id in self._worlds:
-                self._worlds.move_to_end(id)
-                return self._worlds[id]
+        return self._worlds.get(id, lambda: compile_world(self._generated(id)))
+
+    def _generated(self, id: str) -> Game:
         split = id.partition("/")[0]
         index = self._split(split).get(id) if split in self._sizes else None
         if index is None:
             raise KeyError(f"no generated game {id!r}; splits: {', '.join(self.splits)}")
-        world = compile_world(generate_game(self.seed, self.difficulty, split, index[0]))
-        with self._lock:
-            world = self._worlds.setdefault(id, world)
-            self._worlds.move_to_end(id)
-            while len(self._worlds) > self.keep:
-                self._worlds.popitem(last=False)
-        return world
+        return generate_game(self.seed, self.difficulty, split, index[0])
 
     def _split(self, split: str) -> dict[str, tuple[int, str]]:
         name = known_split(split)

@@ -8,10 +8,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
+from train.pantry_run import SETTINGS
+
 from agentgym_train.algorithms import BUILT_IN
 from agentgym_train.settings import Run, Warmup, build
 from agentgym_train.warmup import warm_up
-from train.pantry_run import SETTINGS
 
 _HOME = TemporaryDirectory(prefix="agentgym-tests-")  # removed when the process ends
 TINY: dict[str, Any] = {"width": 32, "layers": 1, "heads": 2, "inner": 32, "vocabulary": 400}
@@ -95,12 +96,12 @@ def needs(name: str, env: str = "pantry") -> dict[str, Any]:
     return tables
 
 
-def small_run(name: str, env: str = "pantry", **tables: Any) -> Run:
+def small_run(name: str, on: str = "pantry", **tables: Any) -> Run:
     """A run of an algorithm with all it needs; tables replace or, as dictionaries, are merged."""
     merged: dict[str, Any] = {
         **SETTINGS,
-        "env": ENVS[env],
-        "model": {"name": str(models(env)[0])},
+        "env": ENVS[on],
+        "model": {"name": str(models(on)[0])},
         "algorithm": {"name": name},
         "rollout": {
             "groups": 2,
@@ -111,7 +112,7 @@ def small_run(name: str, env: str = "pantry", **tables: Any) -> Run:
         "learning": {"lr": 3e-3, "mini_rows": 8, "micro_tokens": 2000},
         "evaluation": {"every": 0, "tasks": 2, "temperature": 1.0},
         "steps": 2,
-        **needs(name, env),
+        **needs(name, on),
     }
     for key, value in tables.items():
         merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from train.small_runs import bank, models, scratch, small_run
 
 from agentgym_train import notes as notes_module
 from agentgym_train.algorithms import BUILT_IN
-from agentgym_train.runlog import read_metrics
+from agentgym_train.runlog import RunLog, read_metrics
 from agentgym_train.train import Trainer, resume, train
-from train.small_runs import bank, models, scratch, small_run
 
 TABLE = Path(__file__).parents[2] / "docs" / "metrics.md"
 TEACHER = {"teacher/gap_mean", "teacher/gap_rms", "teacher/nonfinite_tokens", "kl/token_mean"}
@@ -110,18 +110,12 @@ def test_a_student_trained_with_skills_is_tested_with_and_without(tmp_path):
 def test_skills_are_in_the_students_own_prompts_where_it_trains_with_them(tmp_path):
     prompts = {}
     for name in ("skill_grpo", "sdar"):
-        trainer = Trainer(small_run(name), _log(tmp_path))
+        trainer = Trainer(small_run(name), RunLog(tmp_path))
         played, _ = trainer.rollout(1)
         decode = trainer.policy.tokenizer.decode
         prompts[name] = [decode(turn.prompt) for one in played for turn in one.turns]
     assert all("[Privileged Skill Information]" in text for text in prompts["skill_grpo"])
     assert not any("[Privileged Skill Information]" in text for text in prompts["sdar"])
-
-
-def _log(folder):
-    from agentgym_train.runlog import RunLog
-
-    return RunLog(folder)
 
 
 # --- stopped and resumed ------------------------------------------------------------------------

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from my_lab import bounded
+from train.small_runs import small_run
 
 from agentgym_train.runlog import read_metrics
 from agentgym_train.settings import Run, SettingsError, build
 from agentgym_train.train import resume, train
-from train.small_runs import small_run
 
 ADDRESS = "my_lab.bounded:BoundedOPD"
 
