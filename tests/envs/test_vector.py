@@ -73,3 +73,18 @@ def test_what_is_not_offered_is_refused():
     envs.reset(seed=0)
     with pytest.raises(ValueError, match="1 actions for 2"):
         envs.step(["open red"])
+
+
+def test_gymnasiums_own_vectorisation_gives_the_same_text():
+    wanted = make(2).reset(seed=3)[0]
+    assert gym.make_vec(PANTRY, num_envs=2, vectorization_mode="sync").reset(seed=3)[0] == wanted
+    envs = gym.make_vec(
+        PANTRY, num_envs=2, vectorization_mode="async", vector_kwargs={"shared_memory": False}
+    )
+    assert envs.reset(seed=3)[0] == wanted
+    envs.close()
+
+
+def test_shared_memory_refuses_text_rather_than_corrupt_it():
+    with pytest.raises(ValueError, match="shared_memory"):
+        gym.make_vec(PANTRY, num_envs=2, vectorization_mode="async")
