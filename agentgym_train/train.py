@@ -232,8 +232,8 @@ class Trainer:
         part = [one for one in played if one.sampled]
         if part:
             student = sum(len(one.sampled) for one in part) / len(part)
-            turns = sum(len(one.turns) for one in part) / len(part)
-            told = {"tcod/student_turns_mean": student, "tcod/prefix_len_mean": turns - student}
+            prefix = sum(len(one.turns) - len(one.sampled) for one in part) / len(part)
+            told = {"tcod/student_turns_mean": student, "tcod/prefix_len_mean": prefix}
         if plan.leave_to_student is None:
             return told
         tasks = {one.task.id for one in played}

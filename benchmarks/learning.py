@@ -67,7 +67,7 @@ def train(out: Path, name: str, seed: int, settings: list[str]) -> None:
 def command(*words: str) -> None:
     """One `agentgym-train` command on one core; its progress is not shown."""
     log = subprocess.run(
-        [sys.executable, "-c", "from agentgym_train.cli import main; main()", *words],
+        [sys.executable, "-m", "agentgym_train", *words],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

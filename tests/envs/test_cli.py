@@ -158,3 +158,12 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert wrong.returncode == 2
     assert "Traceback" not in wrong.stderr
     assert wrong.stderr.startswith(f"error: no ALFWorld games in {tmp_path}")
+
+
+def test_without_typer_the_command_says_what_to_install(monkeypatch):
+    import agentgym_envs.__main__ as entry
+
+    monkeypatch.setitem(sys.modules, "typer", None)
+    monkeypatch.delitem(sys.modules, "agentgym_envs.cli", raising=False)
+    with pytest.raises(SystemExit, match=r"typer is not installed: pip install 'agentgym-envs\[cli"):
+        entry.main()
