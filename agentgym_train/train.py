@@ -48,7 +48,9 @@ class Trainer:
         style = style_of(env.id, env.prompt)
         self.pool = Pool(env.id, {**env.common, **env.train}, style)
         self.held_out = Pool(env.id, {**env.common, **env.evaluation}, style)
-        texts = texts_for_tokenizer(self.pool, style, env.layout) if run.model.name == "tiny" else None
+        texts = (
+            texts_for_tokenizer(self.pool, style, env.layout) if run.model.name == "tiny" else None
+        )
         model, tokenizer = load_model(run.model, texts)
         self.policy = Policy(model, tokenizer, run.rollout.temperature)
         self.renderer = Renderer(tokenizer, style, env.layout, run.rollout.max_prompt_tokens)

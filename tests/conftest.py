@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+# One thread a test process: several processes with several threads each only wait for each other.
+# Set before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 
