@@ -49,16 +49,14 @@ def policy_notes(
     settings: NoteSettings,
     seed: tuple[int, ...],
 ) -> list[dict[int, str]]:
-    """Ask the policy for notes on each attempt; nothing usable gives an empty dictionary."""
+    """Ask the policy for notes on each attempt; nothing usable gives an empty dictionary.
+
+    Of an attempt that is longer than `rollout.max_prompt_tokens`, the last turns are shown.
+    """
     asks = []
     for i, trajectory in enumerate(failed):
-        shown = "\n".join(
-            f"turn {k}: {one.turn.observation}\n> {one.turn.action}"
-            for k, one in enumerate(trajectory.turns, start=1)
-        )
-        text = _REQUEST.format(goal=trajectory.task.goal, turns=shown, most=settings.most)
         key = (*seed, NOTES_DICE, i)
-        asks.append(Ask(key=key, tokens=renderer.message(text), seed=key))
+        asks.append(Ask(key=key, tokens=_request(trajectory, renderer, settings.most), seed=key))
     sampling = Sampling(max_tokens=settings.max_tokens, stop=(renderer.stop,))
     sampler.forget()
     replies = sampler.reply(asks, sampling)
@@ -67,6 +65,20 @@ def policy_notes(
         read_notes(reply.text, len(one.turns), settings.most)
         for reply, one in zip(replies, failed, strict=True)
     ]
+
+
+def _request(trajectory: Trajectory, renderer: Renderer, most: int) -> tuple[int, ...]:
+    shown = [
+        f"turn {k}: {one.turn.observation}\n> {one.turn.action}"
+        for k, one in enumerate(trajectory.turns, start=1)
+    ]
+    while True:
+        turns = "\n".join(shown)
+        text = _REQUEST.format(goal=trajectory.task.goal, turns=turns, most=most)
+        tokens = renderer.message(text)
+        if len(tokens) <= renderer.max_prompt_tokens or len(shown) == 1:
+            return tokens
+        shown = shown[1:]
 
 
 def expert_notes(

@@ -55,6 +55,10 @@ class Depth:
     start: int = 1
     every: int = 3
 
+    def __post_init__(self) -> None:
+        if self.start < 1 or self.every < 1:
+            raise ValueError(f"depth: start and every must be at least 1, got {self}")
+
     def __call__(self, step: int) -> int:
         return self.start + step // self.every
 

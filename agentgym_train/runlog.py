@@ -34,18 +34,19 @@ class RunLog:
         self.folder = folder
         self._seconds: dict[str, float] = {}
 
-    @classmethod
-    def begin(cls, folder: Path, settings: str) -> "RunLog":
-        """A new run. Raises FileExistsError where the folder already holds one."""
-        if (folder / "run.toml").exists():
+    def refuse_another(self) -> None:
+        """Raises FileExistsError where the folder already holds a run."""
+        if (self.folder / "run.toml").exists():
             raise FileExistsError(
-                f"{folder} already holds a run: continue it with `agentgym-train resume {folder}`, "
-                "or choose another folder with --out"
+                f"{self.folder} already holds a run: continue it with "
+                f"`agentgym-train resume {self.folder}`, or choose another folder with --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "run.toml", settings)
-        write_text(folder / "machine.json", _machine())
-        return cls(folder)
+
+    def begin(self, settings: str) -> None:
+        """Make the folder, and record what runs and where."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self.folder / "machine.json", _machine())
+        write_text(self.folder / "run.toml", settings)
 
     def rewind(self, step: int) -> None:
         """Forget what was logged after `step`: it will be done again."""

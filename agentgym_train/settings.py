@@ -133,6 +133,11 @@ class Run:
                 f"{name} shows skills to the student: skills.placement = 'raw_prefix' is for "
                 "teachers, use 'user'"
             )
+        if self.notes != NoteSettings() and self.algorithm.hindsight != "notes":
+            raise ValueError(f"{name} has no use for notes: remove the [notes] table")
+        replays = self.algorithm.plan(1).leave_to_student is not None
+        if self.demonstrations != "expert" and not replays:
+            raise ValueError(f"{name} replays no demonstrations: remove `demonstrations`")
         _check_counts(
             self,
             "steps",

@@ -314,9 +314,15 @@ class Trainer:
 
 
 def train(run: Run, folder: Path, on_step: Progress = lambda step, values: None) -> None:
-    """Start a run in a new folder. Raises FileExistsError where there is one already."""
-    log = RunLog.begin(folder, dump(run))
-    Trainer(run, log).fit(0, on_step)
+    """Start a run in a new folder; it is made once everything the run needs is there.
+
+    Raises FileExistsError where the folder already holds a run.
+    """
+    log = RunLog(folder)
+    log.refuse_another()
+    trainer = Trainer(run, log)
+    log.begin(dump(run))
+    trainer.fit(0, on_step)
 
 
 def resume(run: Run, folder: Path, on_step: Progress = lambda step, values: None) -> int:
