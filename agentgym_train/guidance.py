@@ -21,7 +21,7 @@ class Guide:
     """Scores a step's batch with the teacher: its weights, shown what it is to know."""
 
     def __init__(self, run: Run, policy: Policy, renderer: Renderer) -> None:
-        self._run, self._policy, self._renderer = run, policy, renderer
+        self._run, self._renderer = run, renderer
         self.weights = _weights(run, policy)
 
     def score(
