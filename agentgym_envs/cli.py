@@ -149,7 +149,7 @@ def pack_folder(
         count = pack(
             folder, target, on_game=lambda n, total: progress.update(bar, completed=n, total=total)
         )
-    out.print(f"{count} games in {target} ({target.stat().st_size / 1e6:.1f} MB)")
+    typer.echo(f"{count} games in {target} ({target.stat().st_size / 1e6:.1f} MB)")
 
 
 @generate_app.command("alfworld")
@@ -168,7 +168,7 @@ def generate_alfworld(
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("generating", total=games * len(splits))
         count = write_games(library, folder, splits, on_game=lambda: progress.advance(bar))
-    out.print(f"{count} games in {folder} (difficulty {difficulty}, seed {seed})")
+    typer.echo(f"{count} games in {folder} (difficulty {difficulty}, seed {seed})")
 
 
 def _make(env_id: str, settings: list[str] | None) -> TextEnv:
