@@ -16,24 +16,16 @@ from agentgym_envs.alfworld.pack import Pack
 
 
 @pytest.fixture(scope="module")
-def official(real_data: Path) -> Path:
-    folder = real_data / "alfworld"
-    if next(folder.rglob("game.tw-pddl"), None) is None:
-        pytest.skip(f"no ALFWorld games under {folder}")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def packed(official: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def packed(alfworld_games: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pack") / "games.alfworld"
-    pack(official, path)
+    pack(alfworld_games, path)
     return path
 
 
 @pytest.fixture
-def few(official: Path, tmp_path: Path) -> Path:
+def few(alfworld_games: Path, tmp_path: Path) -> Path:
     """A folder of one's own with two games of one split, to be damaged."""
-    source = sorted(official.rglob("game.tw-pddl"))[:2]
+    source = sorted(alfworld_games.rglob("game.tw-pddl"))[:2]
     for path in source:
         target = tmp_path / "few" / Path(*path.parts[-4:-1])
         target.mkdir(parents=True)
@@ -45,10 +37,10 @@ def trials(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("game.tw-pddl"))
 
 
-def test_a_library_has_every_game_of_its_folder_once_and_in_order(official):
-    library = GameLibrary(official)
+def test_a_library_has_every_game_of_its_folder_once_and_in_order(alfworld_games):
+    library = GameLibrary(alfworld_games)
     listed = [id for split in library.splits for id in library.ids(split)]
-    found = sorted("/".join(path.parts[-4:-1]) for path in official.rglob("game.tw-pddl"))
+    found = sorted("/".join(path.parts[-4:-1]) for path in alfworld_games.rglob("game.tw-pddl"))
     assert sorted(listed) == found
     assert len(set(listed)) == len(listed)
     for split in library.splits:
@@ -56,9 +48,9 @@ def test_a_library_has_every_game_of_its_folder_once_and_in_order(official):
         assert all(id.startswith(f"{split}/") for id in library.ids(split))
 
 
-def test_counts_per_split_and_type_are_those_of_the_sample(official):
-    library = GameLibrary(official)
-    readme = (official / "README.md").read_text()
+def test_counts_per_split_and_type_are_those_of_the_sample(alfworld_games):
+    library = GameLibrary(alfworld_games)
+    readme = (alfworld_games / "README.md").read_text()
     for split in library.splits:
         counts = Counter(library.game(id).task_type for id in library.ids(split))
         for kind in TASK_TYPES.values():
@@ -68,13 +60,13 @@ def test_counts_per_split_and_type_are_those_of_the_sample(official):
         assert f"| {split} | {len(library.ids(split))} | {each} |" in readme
 
 
-def test_the_folder_around_the_games_will_do(official):
-    inner = next(path for path in official.iterdir() if path.is_dir())
-    assert GameLibrary(inner).ids("train") == GameLibrary(official).ids("train")
+def test_the_folder_around_the_games_will_do(alfworld_games):
+    inner = next(path for path in alfworld_games.iterdir() if path.is_dir())
+    assert GameLibrary(inner).ids("train") == GameLibrary(alfworld_games).ids("train")
 
 
-def test_types_filter_by_name_or_number(official):
-    library = GameLibrary(official)
+def test_types_filter_by_name_or_number(alfworld_games):
+    library = GameLibrary(alfworld_games)
     assert library.ids("train", [4, "pick_two_obj_and_place"]) == tuple(
         id for id in library.ids("train") if "pick_heat" in id or "pick_two" in id
     )
@@ -85,15 +77,15 @@ def test_types_filter_by_name_or_number(official):
 
 
 @pytest.mark.parametrize(("alias", "split"), SPLIT_ALIASES.items())
-def test_aliases_name_the_same_games(official, alias, split):
-    library = GameLibrary(official)
+def test_aliases_name_the_same_games(alfworld_games, alias, split):
+    library = GameLibrary(alfworld_games)
     assert library.ids(alias) == library.ids(split)
     assert split_name(alias) == split
     assert split_name(split) == split
 
 
-def test_an_unknown_split_or_game_names_the_known_ones(official, packed):
-    for library in (GameLibrary(official), GameLibrary(packed)):
+def test_an_unknown_split_or_game_names_the_known_ones(alfworld_games, packed):
+    for library in (GameLibrary(alfworld_games), GameLibrary(packed)):
         with pytest.raises(ValueError, match=r"no split 'test'.*train, valid_seen, valid_unseen"):
             library.ids("test")
         with pytest.raises(KeyError, match="no game 'train/nothing/here'"):
@@ -133,8 +125,8 @@ def test_a_place_without_games_says_what_was_expected(tmp_path):
         GameLibrary(tmp_path / "other")
 
 
-def test_worlds_are_kept_up_to_a_bound(official):
-    library = GameLibrary(official, keep=2)
+def test_worlds_are_kept_up_to_a_bound(alfworld_games):
+    library = GameLibrary(alfworld_games, keep=2)
     one, two, three = library.ids("train")[:3]
     first = library.world(one)
     assert library.world(one) is first
@@ -143,27 +135,27 @@ def test_worlds_are_kept_up_to_a_bound(official):
     assert library.world(one) is not first
     assert library.world(one).intro == first.intro
     with pytest.raises(ValueError, match="at least 1"):
-        GameLibrary(official, keep=0)
+        GameLibrary(alfworld_games, keep=0)
 
 
-def test_threads_share_a_library(official):
-    library = GameLibrary(official, keep=3)
+def test_threads_share_a_library(alfworld_games):
+    library = GameLibrary(alfworld_games, keep=3)
     ids = library.ids("train")[:12] * 4
     with ThreadPoolExecutor(8) as threads:
         worlds = list(threads.map(library.world, ids))
     assert [world.game.id for world in worlds] == list(ids)
 
 
-def test_a_library_pickles_as_its_path(official, packed):
-    for path in (official, packed):
+def test_a_library_pickles_as_its_path(alfworld_games, packed):
+    for path in (alfworld_games, packed):
         library = pickle.loads(pickle.dumps(GameLibrary(path, keep=7)))
         assert library.keep == 7
         assert library.ids("train") == GameLibrary(path).ids("train")
 
 
-def test_a_pack_gives_back_every_file_byte_for_byte(official, packed):
+def test_a_pack_gives_back_every_file_byte_for_byte(alfworld_games, packed):
     library, games = GameLibrary(packed), Pack(packed)
-    folder = GameLibrary(official)
+    folder = GameLibrary(alfworld_games)
     assert library.splits == folder.splits
     for split in library.splits:
         assert library.ids(split) == folder.ids(split)
@@ -176,14 +168,14 @@ def test_a_pack_gives_back_every_file_byte_for_byte(official, packed):
             assert library.world(id).intro == folder.world(id).intro
 
 
-def test_a_pack_is_one_small_file(official, packed):
+def test_a_pack_is_one_small_file(alfworld_games, packed):
     assert [path.name for path in packed.parent.iterdir()] == [packed.name]
-    whole = sum(path.stat().st_size for path in official.rglob("game.tw-pddl"))
+    whole = sum(path.stat().st_size for path in alfworld_games.rglob("game.tw-pddl"))
     assert packed.stat().st_size < whole / 10
 
 
-def test_packing_twice_gives_the_same_bytes(official, packed, tmp_path):
-    assert pack(official, tmp_path / "again") == sum(
+def test_packing_twice_gives_the_same_bytes(alfworld_games, packed, tmp_path):
+    assert pack(alfworld_games, tmp_path / "again") == sum(
         len(GameLibrary(packed).ids(split)) for split in GameLibrary(packed).splits
     )
     assert (tmp_path / "again").read_bytes() == packed.read_bytes()
@@ -234,8 +226,8 @@ def test_packing_reports_how_far_it_is(few, tmp_path):
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_packing_needs_a_folder_and_a_place(packed, official, tmp_path):
+def test_packing_needs_a_folder_and_a_place(packed, alfworld_games, tmp_path):
     with pytest.raises(ValueError, match="give the official folder"):
         pack(packed, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="no folder"):
-        pack(official, tmp_path / "missing" / "out")
+        pack(alfworld_games, tmp_path / "missing" / "out")

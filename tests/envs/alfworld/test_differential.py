@@ -1,38 +1,18 @@
 """The compiled engine against the official stack, command by command."""
 
-import importlib.util
 import random
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from official_stack import needs_official_stack
 
 from agentgym_envs.alfworld.data import GameLibrary, pack
 from agentgym_envs.alfworld.game import Game, make_game, read_game
 from agentgym_envs.alfworld.textworld_engine import TextWorldEngine
 from agentgym_envs.alfworld.world import compile_world
 
-needs_official_stack = pytest.mark.skipif(
-    importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None,
-    reason="the official stack is not installed: pip install 'agentgym-envs[alfworld]'",
-)
 GOING = ("go to", "look", "inventory", "help", "examine")
-
-
-@pytest.fixture(scope="module")
-def game_files(real_data: Path) -> list[Path]:
-    files = sorted((real_data / "alfworld").rglob("game.tw-pddl"))
-    if not files:
-        pytest.skip(f"no ALFWorld games under {real_data}")
-    return files
-
-
-@pytest.fixture
-def official():
-    engine = TextWorldEngine()
-    yield engine
-    engine.close()
 
 
 def nonsense(rng: random.Random, command: str, names: list[str]) -> str:

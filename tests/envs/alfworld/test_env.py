@@ -1,19 +1,18 @@
 """AgentGym/ALFWorld-v0 as its users meet it: through gymnasium, over both engines."""
 
 import gc
-import importlib.util
 import json
 import pickle
 import random
 import threading
 import tracemalloc
-from pathlib import Path
 
 import gymnasium as gym
 import pytest
 from gymnasium.error import ResetNeeded
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_stack import needs_official_stack
 
 from agentgym_envs import Advice
 from agentgym_envs.alfworld.data import SPLIT_ALIASES, GameLibrary, pack
@@ -26,22 +25,10 @@ from agentgym_envs.evaluate import evaluate, expert_policy, play
 
 ENV_ID = "AgentGym/ALFWorld-v0"
 FEW = {"train": 12, "valid_seen": 6, "valid_unseen": 6}
-needs_official_stack = pytest.mark.skipif(
-    importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None,
-    reason="the official stack is not installed: pip install 'agentgym-envs[alfworld]'",
-)
 
 
 def make(**chosen) -> ALFWorldEnv:
     return ALFWorldEnv(**{"difficulty": "small", "games": FEW, **chosen})
-
-
-@pytest.fixture(scope="module")
-def official(real_data: Path) -> Path:
-    folder = real_data / "alfworld"
-    if next(folder.rglob("game.tw-pddl"), None) is None:
-        pytest.skip(f"no ALFWorld games under {folder}")
-    return folder
 
 
 def wander(env: ALFWorldEnv, rng: random.Random, turns: int) -> None:
@@ -69,8 +56,8 @@ def test_the_native_engine_keeps_every_promise(chosen):
     assert not any(check.problem for check in check_text_env(ENV_ID, **chosen))
 
 
-def test_real_games_keep_every_promise(official):
-    check_text_env(ENV_ID, data=str(official), split="unseen", parser="verl_alfworld")
+def test_real_games_keep_every_promise(alfworld_games):
+    check_text_env(ENV_ID, data=str(alfworld_games), split="unseen", parser="verl_alfworld")
 
 
 @needs_official_stack
@@ -291,8 +278,8 @@ def test_the_experts_solve(kind):
 
 
 @pytest.mark.parametrize("kind", ["solve", "explore"])
-def test_the_experts_solve_real_games(official, kind):
-    env = ALFWorldEnv(data=official, split="unseen", expert=kind)
+def test_the_experts_solve_real_games(alfworld_games, kind):
+    env = ALFWorldEnv(data=alfworld_games, split="unseen", expert=kind)
     overall = evaluate(env, expert_policy).overall
     assert overall.successes >= 0.9 * len(env.tasks.ids)
 
@@ -358,10 +345,10 @@ def test_a_debug_info_says_what_the_expert_would_do():
 # -- where games come from
 
 
-def test_a_folder_and_its_pack_give_the_same_tasks_and_episodes(official, tmp_path):
-    pack(official, tmp_path / "games.alfworld")
-    for split in GameLibrary(official).splits:
-        folder = ALFWorldEnv(data=official, split=split)
+def test_a_folder_and_its_pack_give_the_same_tasks_and_episodes(alfworld_games, tmp_path):
+    pack(alfworld_games, tmp_path / "games.alfworld")
+    for split in GameLibrary(alfworld_games).splits:
+        folder = ALFWorldEnv(data=alfworld_games, split=split)
         packed = ALFWorldEnv(data=tmp_path / "games.alfworld", split=split)
         assert folder.tasks.ids == packed.tasks.ids
         for id in random.Random(split).sample(folder.tasks.ids, 6):

@@ -20,14 +20,6 @@ from agentgym_envs.alfworld.grammar import read_dialect, split_goal
 from agentgym_envs.alfworld.pddl import canonical, parse, read_domain
 
 
-@pytest.fixture(scope="module")
-def game_files(real_data: Path) -> list[Path]:
-    files = sorted((real_data / "alfworld").rglob("game.tw-pddl"))
-    if not files:
-        pytest.skip(f"no ALFWorld games under {real_data}")
-    return files
-
-
 @pytest.fixture
 def file() -> dict:
     """The contents of a game file in our generator's wording; its problem is not read here."""

@@ -9,9 +9,10 @@ import sys
 from dataclasses import replace
 
 import pytest
-from envs.alfworld.test_differential import compare, needs_official_stack
+from envs.alfworld.test_differential import compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from official_stack import needs_official_stack
 
 from agentgym_envs.alfworld import pddl_text
 from agentgym_envs.alfworld.briefs import brief
@@ -22,7 +23,6 @@ from agentgym_envs.alfworld.generate import SPLITS, GeneratedLibrary, generate_g
 from agentgym_envs.alfworld.grammar import read_dialect, split_goal
 from agentgym_envs.alfworld.rooms import DIFFICULTIES, Difficulty, furnish
 from agentgym_envs.alfworld.tables import CLOSABLE, FITS, LIES, ROOM_KINDS
-from agentgym_envs.alfworld.textworld_engine import TextWorldEngine
 from agentgym_envs.alfworld.world import compile_world
 
 ALL = tuple(TASK_TYPES.values())
@@ -254,13 +254,6 @@ def test_records_have_the_shape_of_official_ones(real_data):
         assert set(record[part]) <= set(official[part])
     assert record["pddl_params"]["toggle_target"] == "DeskLamp"
     assert record["pddl_params"]["parent_target"] == ""
-
-
-@pytest.fixture
-def official():
-    engine = TextWorldEngine()
-    yield engine
-    engine.close()
 
 
 @needs_official_stack
