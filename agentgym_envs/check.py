@@ -24,7 +24,7 @@ from gymnasium.utils.env_checker import check_env
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.episodes import from_record, to_record
-from agentgym_envs.evaluate import RandomPolicy, evaluate, expert_policy
+from agentgym_envs.evaluate import ExpertPolicy, RandomPolicy, evaluate
 from agentgym_envs.prompts import load_style
 from agentgym_envs.registration import importable
 from agentgym_envs.vector import TextVectorEnv
@@ -234,7 +234,7 @@ class _Kit:
         """the expert solves its tasks; silence and a random policy do not do as well"""
         env = self.make(parser="text")
         ids = env.tasks.ids[: self.episodes]
-        expert = evaluate(env, expert_policy, ids).overall
+        expert = evaluate(env, ExpertPolicy(), ids).overall
         assert expert.successes >= 0.8 * len(ids), f"the expert solves only {expert}"
         assert evaluate(env, lambda *_: "", ids).overall.successes == 0, "silence succeeds"
         lucky = evaluate(env, RandomPolicy(0), ids).overall
@@ -284,17 +284,15 @@ class _Kit:
             **self.settings,
         )
         assert isinstance(envs, TextVectorEnv), f"make_vec gives a {type(envs).__name__}"
-        observations, infos = envs.reset(seed=0)
+        observations, _ = envs.reset(seed=0)
         traces: list[list[Any]] = [[_plain(text)] for text in observations]
         over = np.zeros(count, dtype=bool)
         while not over.all():
             actions = [
-                None
-                if over[i] and mode == "Disabled"
-                else _choose(i, int(infos["turn"][i]), infos["admissible_actions"][i])
+                None if over[i] and mode == "Disabled" else _choose(envs.envs[i], i)
                 for i in range(count)
             ]
-            observations, rewards, terminated, truncated, infos = envs.step(actions)
+            observations, rewards, terminated, truncated, _ = envs.step(actions)
             for i in np.flatnonzero(~over):
                 traces[i].append([_plain(observations[i]), float(rewards[i])])
             over |= terminated | truncated
@@ -347,7 +345,7 @@ def _promises(kit: _Kit) -> Iterator[tuple[str, Callable[[], None]]]:
 
 
 class _Player:
-    """Random admissible play, one turn at a time; turn k depends on the seed and k only."""
+    """Random play, one turn at a time; the dice of turn k depend on the seed and k only."""
 
     def __init__(self, env: TextEnv, seed: int) -> None:
         self.env, self.seed = env, seed
@@ -358,7 +356,7 @@ class _Player:
     def play_turn(self) -> bool:
         if self.over:
             return False
-        action = _choose(self.seed, self.info["turn"], self.info["admissible_actions"])
+        action = _choose(self.env, self.seed)
         observation, reward, terminated, truncated, self.info = self.env.step(action)
         self.trace.append([_plain(observation), reward])
         self.over = terminated or truncated
@@ -367,6 +365,7 @@ class _Player:
     def resume(self, saved: bytes) -> None:
         observation, self.info = self.env.restore(saved)
         self.trace = [_plain(observation)]
+        self.over = bool(self.info["stop_reason"])
 
 
 def _trace(env: TextEnv, seed: int) -> list[Any]:
@@ -384,8 +383,9 @@ def _infos(env: TextEnv, seed: int) -> list[dict[str, Any]]:
     return infos
 
 
-def _choose(seed: int, turn: int, actions: tuple[str, ...]) -> str:
-    return random.Random(f"{seed}/{turn}").choice(actions) if actions else "?"
+def _choose(env: TextEnv, seed: int) -> str:
+    turn = len(env.episode.turns)
+    return env.wander(np.random.default_rng([seed, turn])) or "?"
 
 
 def _plain(observation: Any) -> Any:

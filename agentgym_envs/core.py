@@ -57,11 +57,18 @@ class TextEnv(gym.Env[Observation, str]):
     `reset(seed=s)` draws a permutation of the tasks and starts with its first; `reset()` goes on
     along it, drawing the next permutation after the last task; `reset(options={"task_id": id})`
     plays that task and leaves the permutation where it was.
+
+    `prompt_folder` ("package:folder") holds the prompt styles. `yardsticks` are scripted policies
+    to hold a trained one against: name -> "package.module:Policy", made with a seed.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own shape)
     version: ClassVar[str] = "0"
     prompt_folder: ClassVar[str] = ""
+    yardsticks: ClassVar[Mapping[str, str]] = {
+        "random": "agentgym_envs.evaluate:RandomPolicy",
+        "expert": "agentgym_envs.evaluate:ExpertPolicy",
+    }
 
     def __init__(
         self,
@@ -128,6 +135,11 @@ class TextEnv(gym.Env[Observation, str]):
         """What the environment's own expert would do now; None when it has no advice."""
         played = len(self._playing.turns)
         return Advice(self.task.expert[played]) if played < len(self.task.expert) else None
+
+    def wander(self, dice: np.random.Generator) -> str:
+        """A random action that could be tried now: one of the admissible, "" where none are."""
+        actions = self.scene.admissible
+        return actions[int(dice.integers(len(actions)))] if actions else ""
 
     # What a subclass may look at.
 

@@ -1,6 +1,9 @@
 """Every task of an environment, each exactly once."""
 
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
+
+import numpy as np
 
 from agentgym_envs.core import Observation, TextEnv
 from agentgym_envs.statistics import Summary, summarise
@@ -32,20 +35,31 @@ def evaluate(env: TextEnv, policy: Policy, task_ids: Sequence[str] | None = None
     return summarise(list(play_all(env, policy, task_ids)))
 
 
-def expert_policy(env: TextEnv, observation: Observation, info: dict) -> str:
+class ExpertPolicy:
     """The environment's own expert; an action it has no advice for is the empty one."""
-    advice = env.advise()
-    return advice.action if advice else ""
+
+    def __init__(self, seed: int = 0) -> None:
+        pass  # an expert's dice are the environment's
+
+    def __call__(self, env: TextEnv, observation: Observation, info: dict) -> str:
+        advice = env.advise()
+        return advice.action if advice else ""
 
 
 class RandomPolicy:
-    """A uniformly random admissible action, from its own seeded generator."""
+    """Random actions that can be tried, from its own seeded generator."""
 
-    def __init__(self, seed: int) -> None:
-        import numpy as np
-
+    def __init__(self, seed: int = 0) -> None:
         self._dice = np.random.default_rng(seed)
 
     def __call__(self, env: TextEnv, observation: Observation, info: dict) -> str:
-        actions = info["admissible_actions"]
-        return actions[self._dice.integers(len(actions))] if actions else ""
+        return env.wander(self._dice)
+
+
+def yardstick(env: TextEnv, name: str, seed: int = 0) -> Policy:
+    """One of the environment's scripted policies by name. Raises ValueError naming those it has."""
+    if name not in env.yardsticks:
+        listed = ", ".join(env.yardsticks)
+        raise ValueError(f"{type(env).__name__} has no policy {name!r}; it has: {listed}")
+    module, _, policy = env.yardsticks[name].partition(":")
+    return getattr(import_module(module), policy)(seed)

@@ -9,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import NamedTuple
 
+ANY_SEARCH = "search[<your query>]"  # how verl-agent lists a search bar
 _IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
 
 
@@ -26,6 +27,16 @@ def text(response: str, admissible: tuple[str, ...]) -> Parsed:
     """The whole response is the action. With no frame to keep, it is valid when it can be done."""
     action = response.strip()
     return Parsed(action, action in admissible if admissible else bool(action))
+
+
+def bracket(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """The whole response is the action, `name[argument]`; valid when it can be done.
+
+    `search[<your query>]` among the admissible actions stands for a search of any text.
+    """
+    action = response.strip()
+    searches = re.fullmatch(r"search\[.+\]", action, re.DOTALL) and ANY_SEARCH in admissible
+    return Parsed(action, action in admissible or bool(searches))
 
 
 def tagged(response: str, admissible: tuple[str, ...], tag: str = "action") -> Parsed:
@@ -66,7 +77,9 @@ PARSERS: dict[str, Parser] = {
     "text": text,
     "action": tagged,
     "arrow": arrow,
+    "bracket": bracket,
     "verl_alfworld": partial(verl_agent, tail=30),
+    "verl_webshop": partial(verl_agent, tail=20),
 }
 
 

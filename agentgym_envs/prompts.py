@@ -43,7 +43,8 @@ class PromptStyle:
     `first`, `later` and `pair` (one past turn) make the turns layout; `opening` and `following`
     make the chat layout. `reply` is how an expert's advice is written; `parser` reads replies.
     `admissible_item` and `admissible_join` render the admissible actions, without those in `hide`.
-    `history` is how many past turns `later` shows.
+    `history` is how many past turns `later` shows; where that makes the text longer than
+    `longest` characters, `first` is used in its stead (0: no limit).
     """
 
     first: str
@@ -55,6 +56,7 @@ class PromptStyle:
     parser: str
     system: str = ""
     history: int = 2
+    longest: int = 0
     pair_join: str = "\n"
     admissible_item: str = "'{action}'"
     admissible_join: str = "\n "
@@ -77,18 +79,22 @@ class PromptStyle:
         self, goal: str, turns: Sequence[Turn], observation: str, admissible: Sequence[str]
     ) -> list[Message]:
         """The prompt of the turn after `turns`, in the turns layout."""
-        if not turns:
-            text = self.first.format(
-                goal=goal, observation=observation, admissible=self._actions(admissible)
-            )
-            return self._with_system(text)
+        first = self.first.format(
+            goal=goal, observation=observation, admissible=self._actions(admissible)
+        )
+        later = self._later(goal, turns, observation, admissible) if turns else first
+        return self._with_system(first if 0 < self.longest < len(later) else later)
+
+    def _later(
+        self, goal: str, turns: Sequence[Turn], observation: str, admissible: Sequence[str]
+    ) -> str:
         shown = turns[-self.history :] if self.history else []
         number = len(turns) - len(shown)
         pairs = [
             self.pair.format(turn=number + i, observation=turn.observation, action=turn.action)
             for i, turn in enumerate(shown, start=1)
         ]
-        text = self.later.format(
+        return self.later.format(
             goal=goal,
             observation=observation,
             admissible=self._actions(admissible),
@@ -97,7 +103,6 @@ class PromptStyle:
             turns_played=len(turns),
             turn=len(turns) + 1,
         )
-        return self._with_system(text)
 
     def opening_messages(
         self, goal: str, observation: str, admissible: Sequence[str]

@@ -4,6 +4,7 @@ Token in, token out: what was sampled is what is trained on. A reply is never to
 conversation grows by the tokens of the reply itself and of the next message.
 """
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -75,6 +76,7 @@ class Renderer:
         self.style = style
         self.layout = layout
         self.max_prompt_tokens = max_prompt_tokens
+        self._special = _any_of(tokenizer.all_special_tokens)
         self._before, self._after = self._between_messages() if layout == "chat" else ("", "")
 
     def prompt(
@@ -101,7 +103,7 @@ class Renderer:
                 if self.layout == "chat"
                 else self.style.turn_messages(task.goal, turns, observation, admissible)
             )
-            messages[-1]["content"] = hint + messages[-1]["content"]
+            messages[-1]["content"] = self._plain(hint + messages[-1]["content"])
             tokens = self._encoded(self._templated(messages, opened=True))
         limit = self.max_prompt_tokens + (len(self._encoded(hint)) if hint else 0)
         if len(tokens) > limit:
@@ -133,7 +135,8 @@ class Renderer:
 
     def message(self, text: str) -> tuple[int, ...]:
         """A prompt of one user message, outside any episode."""
-        return self._encoded(self._templated([{"role": "user", "content": text}], opened=True))
+        message = {"role": "user", "content": self._plain(text)}
+        return self._encoded(self._templated([message], opened=True))
 
     def action_span(self, played: PlayedTurn) -> tuple[int, int]:
         """Which of a reply's tokens, first:last, spell its action; (0, 0) where none do.
@@ -165,7 +168,7 @@ class Renderer:
         if reply and reply[-1] == self.stop:
             space, end, rest = closing.partition(self.tokenizer.convert_ids_to_tokens(self.stop))
             closing = rest if end and not space.strip() else closing
-        return (*last.prompt, *reply, *self._encoded(closing + text + self._after))
+        return (*last.prompt, *reply, *self._encoded(closing + self._plain(text) + self._after))
 
     def _closing_token(self) -> int:
         """The special token a chat template ends a reply with, or else the tokenizer's own end."""
@@ -202,8 +205,21 @@ class Renderer:
                 f"the tokenizer's chat template refuses messages of {roles}: {error}"
             ) from error
 
+    def _plain(self, text: str) -> str:
+        """Text that holds no special token: a shop's page must not end the user's message.
+
+        A blank after the first character breaks the spelling of each.
+        """
+        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
+
     def _encoded(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _any_of(words: Sequence[str]) -> re.Pattern[str]:
+    """Finds any of the words, the longest first; nothing where there are none."""
+    longest_first = sorted((word for word in words if word), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
 
 
 def to_rows(

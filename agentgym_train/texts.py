@@ -16,9 +16,9 @@ TOKENIZER_EPISODES = 300
 def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed: int) -> Episode:
     """One episode of the environment's expert, who writes a thought and an action at every turn.
 
-    noise: share of turns at which a random admissible action is played under the expert's
-    thought. An expert whom noise has left without advice goes on at random; one that has none
-    from the start, or without noise, raises ValueError.
+    noise: share of turns at which a random action is played under the expert's thought. An expert
+    whom noise has left without advice goes on at random; one that has none from the start, or
+    without noise, raises ValueError.
     """
     env = pool.take(1)[0]
     dice = np.random.default_rng([seed, 0])
@@ -28,10 +28,9 @@ def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed
         lost = advice is None and bool(noise) and bool(env.episode.turns)
         if advice is None and not lost:
             raise ValueError(f"the environment's expert has no advice for task {task_id!r}")
-        options = env.scene.admissible
-        if options and (lost or dice.random() < noise):
+        if lost or dice.random() < noise:
             thought = advice.thought if advice else ""
-            advice = Advice(options[int(dice.integers(len(options)))], thought)
+            advice = Advice(env.wander(dice), thought)
         return style.written(advice or Advice(""))
 
     env.reset(seed=seed)  # the expert's own dice

@@ -98,7 +98,7 @@ def _make_tiny(
     if folder is not None:
         tokenizer = _loaded(lambda: PreTrainedTokenizerFast.from_pretrained(folder), folder)
     elif texts is not None:
-        tokenizer = train_tokenizer(texts, settings.tiny.vocabulary)
+        tokenizer = train_tokenizer(texts, settings.tiny.vocabulary, settings.tiny.units)
     else:
         raise ValueError(
             'the model "tiny" learns its vocabulary from texts: give `load_model` some, or name a '

@@ -4,16 +4,20 @@ The model is an ordinary Qwen3 with about 0.4 M parameters. The vocabulary gives
 " mug 1" one token, and so each frequent phrase between entities ("You arrive at", ", you see a"):
 a model this small learns such a world far faster than one spelt in syllables.
 
-How text is cut: line breaks, entities (a name and a number) and bare names (a word seen with a
-number elsewhere, such as the " mug" of a goal) stand alone, so that no phrase swallows one. What
-lies between them is a phrase. The entities, names, phrases and words that save most bytes become
+How text is cut into "phrases": line breaks, entities (a name and a number) and bare names (a word
+seen with a number elsewhere, such as the " mug" of a goal) stand alone, so that no phrase swallows
+one. What lies between them is a phrase. The entities, names, phrases and words that save most bytes become
 tokens, and every byte is one, so any text survives the round trip.
+
+Cut into "words", each word and each digit stands alone: for worlds whose names are combined anew
+in every task, where a phrase would hide the words that have to be copied.
 """
 
 import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -34,6 +38,7 @@ _ENTITY = r" ?[a-z]+ [0-9]+"
 _SPACE = "\u0120"  # what ByteLevel writes for a space
 _SPELT_ENTITY = re.compile(_ENTITY.replace(" ", _SPACE))
 _SPELT_WORD = re.compile(rf"{_SPACE}?[A-Za-z]+")
+_WORDS = r"\n+| ?\p{L}+| ?\p{N}| ?[^\s\p{L}\p{N}]"
 _LONGEST = 120  # bytes in a phrase; longer ones are texts, not phrases
 
 
@@ -45,6 +50,7 @@ class TinySettings:
     layers: int = 2
     heads: int = 4
     inner: int = 256  # width inside the feed-forward layers
+    units: Literal["phrases", "words"] = "phrases"  # what may become one token
     vocabulary: int = 600  # tokens the tokenizer may use, 256 bytes and 5 special ones included
     context: int = 4096  # tokens a conversation may have
     init_std: float = 0.02  # spread of the first weights
@@ -83,7 +89,9 @@ def make_model(settings: TinySettings, tokenizer: PreTrainedTokenizerFast) -> Qw
         return Qwen3ForCausalLM(config)
 
 
-def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], size: int, units: Literal["phrases", "words"] = "phrases"
+) -> PreTrainedTokenizerFast:
     """Learn a vocabulary of at most `size` tokens from texts of the kind the model will meet.
 
     Lossless on any text, seen before or not; equal texts and size give an equal tokenizer.
@@ -95,10 +103,10 @@ def train_tokenizer(texts: Iterable[str], size: int) -> PreTrainedTokenizerFast:
         least = len(SPECIAL) + len(alphabet)
         raise ValueError(f"vocabulary of {size} tokens: bytes and special tokens need {least}")
     counted = Counter(texts)
-    cutter = _cutter(_names(counted))
-    units = _units(counted, cutter, room)
+    cutter = _cutter(_entities(_names(counted)) if units == "phrases" else _WORDS)
+    learnt = _units(counted, cutter, room)
     # A segmentation has the fewest tokens when every unit costs the same, whatever its length.
-    pieces = [(text, -1.0) for text in (*SPECIAL, *units)] + [(byte, -1.5) for byte in alphabet]
+    pieces = [(text, -1.0) for text in (*SPECIAL, *learnt)] + [(byte, -1.5) for byte in alphabet]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=0))
     tokenizer.pre_tokenizer = cutter
     tokenizer.decoder = decoders.ByteLevel()
@@ -121,11 +129,16 @@ def _names(texts: Counter[str]) -> list[str]:
     return sorted(name for name, times in seen.items() if times > 1)
 
 
-def _cutter(names: list[str]) -> pre_tokenizers.PreTokenizer:
+def _entities(names: list[str]) -> str:
     bare = rf"| ?\b(?:{'|'.join(names)})\b" if names else ""
+    return rf"\n+|{_ENTITY}{bare}"
+
+
+def _cutter(alone: str) -> pre_tokenizers.PreTokenizer:
+    """Cuts text so that what the expression finds stands alone."""
     return pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(rf"\n+|{_ENTITY}{bare}"), behavior="isolated"),
+            pre_tokenizers.Split(Regex(alone), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )

@@ -120,7 +120,7 @@ def test_a_setting_is_json_or_else_text(game, tmp_path):
         (["evaluate", ALFWORLD, "--set", "misspelt=1"], "misspelt"),
         (["evaluate", ALFWORLD, "--set", "split=test"], "there are: train, valid_seen"),
         (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
-        (["evaluate", ALFWORLD, "--policy", "wise"], "--policy is 'expert' or 'random'"),
+        (["evaluate", ALFWORLD, "--policy", "wise"], "no policy 'wise'; it has: random, expert"),
         (["play", ALFWORLD, "--task", "[red]"], "no game '[red]'"),
         (["pack", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
         (["generate", "alfworld", "games", "--difficulty", "absurd"], "there are: tiny"),

@@ -27,6 +27,9 @@ from agentgym_envs.parsing import PARSERS, Parsed, find_parser
         ("verl_alfworld", "<think>日</think>x", "<think>日</think>x", False),
         ("verl_alfworld", "A" * 40, "a" * 30, False),
         ("verl_alfworld", "</action><action>", "", False),
+        ("verl_webshop", "A" * 40, "a" * 20, False),
+        ("bracket", " look ", "look", True),
+        ("bracket", "search[a mug]", "search[a mug]", False),
     ],
 )
 def test_by_example(name, response, action, valid):
@@ -52,3 +55,19 @@ def test_an_unknown_parser_is_named():
 
 def test_anyones_by_address():
     assert find_parser("agentgym_envs.parsing:arrow") is PARSERS["arrow"]
+
+
+@pytest.mark.parametrize(
+    ("response", "valid"),
+    [
+        ("search[a mug]", True),
+        ("search[]", False),
+        ("search[a mug", False),
+        ("click[<b>]", True),
+        ("click[a mug]", False),
+        ("Search[a mug]", False),
+    ],
+)
+def test_a_search_bar_admits_any_search(response, valid):
+    admissible = ("search[<your query>]", "click[<b>]")
+    assert find_parser("bracket")(response, admissible) == Parsed(response, valid)

@@ -48,6 +48,14 @@ def test_later_turns_show_a_window_of_the_past(window, history):
     assert shown == f"G|3|{window}|{history}|4|now|"
 
 
+def test_a_history_that_makes_the_prompt_too_long_is_dropped():
+    whole = content(PLAIN.turn_messages("G", turns(2), "now", ()))
+    at_limit = dataclasses.replace(PLAIN, longest=len(whole))
+    assert content(at_limit.turn_messages("G", turns(2), "now", ())) == whole
+    below = dataclasses.replace(PLAIN, longest=len(whole) - 1)
+    assert content(below.turn_messages("G", turns(2), "now", ())) == "G|now|"
+
+
 def test_observations_with_braces_are_left_alone():
     assert content(PLAIN.turn_messages("{goal}", [], "{0} %s {x}", ())) == "{goal}|{0} %s {x}|"
 

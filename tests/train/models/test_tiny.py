@@ -101,3 +101,19 @@ def test_the_size_is_what_was_promised(tokenizer):
 def test_a_width_the_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="multiple"):
         TinySettings(width=100, heads=8)
+
+
+def test_words_stand_alone_where_wanted():
+    """In "phrases" a frequent pair is one token; in "words" never, and a digit is a token."""
+    texts = ["a red shirt for 12 dollars\nnext"] * 5
+    cut = train_tokenizer(texts, 400, "words")
+    spelt = [cut.decode([token]) for token in cut.encode("a red shirt for 12 dollars\nnext")]
+    assert spelt == ["a", " red", " shirt", " for", " 1", "2", " dollars", "\n", "next"]
+    phrases = train_tokenizer(texts, 400, "phrases")
+    assert len(phrases.encode("a red shirt for 12 dollars")) < 7
+
+
+@given(text=st.text())
+def test_any_text_survives_words(text):
+    cut = train_tokenizer(["a red shirt"] * 2, 300, "words")
+    assert cut.decode(cut.encode(text, add_special_tokens=False)) == text
