@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 
+from agentgym_envs.order import Permutation
 from agentgym_envs.parsing import find_parser
 from agentgym_envs.spaces import Unicode
 from agentgym_envs.types import Advice, Episode, Scene, Task, Turn, Verdict, content_hash
@@ -112,7 +113,8 @@ class TextEnv(gym.Env[Observation, str]):
                 turn=spaces.Discrete(max_turns + 1),
             )
         )
-        self._queue: list[str] = []
+        self._order = Permutation(0, 0)
+        self._place = 0
         self._seed: int | None = None
         self._run: _Run | None = None
 
@@ -165,7 +167,7 @@ class TextEnv(gym.Env[Observation, str]):
         super().reset(seed=seed)
         if seed is not None:
             self._seed = seed
-            self._queue = []
+            self._place = self._order.count  # the next task begins another permutation
         chosen = self._chosen(options or {})
         return self._begin(self._next_in_order() if chosen is None else chosen)
 
@@ -231,7 +233,7 @@ class TextEnv(gym.Env[Observation, str]):
                 "seed": self._seed,
                 "task_id": run.task.id,
                 "task_hash": run.task.hash,
-                "queue": self._queue,
+                "order": [self._order.count, self._order.key, self._place],
                 "dice_at_start": run.dice_at_start,
                 "dice": self.np_random.bit_generator.state,
                 "responses": [turn.response for turn in run.turns],
@@ -251,11 +253,16 @@ class TextEnv(gym.Env[Observation, str]):
         if saved["env"] != self._identity():
             raise ValueError(f"snapshot of {saved['env']}, this environment is {self._identity()}")
         self._seed = saved["seed"]
-        self._queue = list(saved["queue"])
+        count, key, place = saved["order"]
+        if count not in (0, len(self.tasks.ids)):
+            raise ValueError(
+                f"snapshot of {count} tasks, this environment has {len(self.tasks.ids)}"
+            )
         self.np_random.bit_generator.state = saved["dice_at_start"]
         observation, info = self._begin(saved["task_id"])
         if self.task.hash != saved["task_hash"]:
             raise ValueError(f"task {self.task.id!r} has other content than in the snapshot")
+        self._order, self._place = Permutation(count, key), place
         quiet, self.render_mode = self.render_mode, None
         for response in saved["responses"]:
             observation, _, _, _, info = self.step(response)
@@ -274,11 +281,14 @@ class TextEnv(gym.Env[Observation, str]):
         return options.get("task_id")
 
     def _next_in_order(self) -> str:
-        if not self._queue:
-            ids = self.tasks.ids
-            order = self.np_random.permutation(len(ids))
-            self._queue = [ids[int(i)] for i in order[::-1]]
-        return self._queue.pop()
+        ids = self.tasks.ids
+        if self._place >= self._order.count:
+            self._order, self._place = (
+                Permutation(len(ids), int(self.np_random.integers(1 << 63))),
+                0,
+            )
+        self._place += 1
+        return ids[self._order[self._place - 1]]
 
     def _begin(self, task_id: str) -> tuple[Observation, dict[str, Any]]:
         task = self.tasks.task(task_id)

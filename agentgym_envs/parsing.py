@@ -24,19 +24,20 @@ Parser = Callable[[str, tuple[str, ...]], Parsed]
 
 
 def text(response: str, admissible: tuple[str, ...]) -> Parsed:
-    """The whole response is the action. With no frame to keep, it is valid when it can be done."""
-    action = response.strip()
-    return Parsed(action, action in admissible if admissible else bool(action))
-
-
-def bracket(response: str, admissible: tuple[str, ...]) -> Parsed:
-    """The whole response is the action, `name[argument]`; valid when it can be done.
+    """The whole response is the action. With no frame to keep, it is valid when it can be done.
 
     `search[<your query>]` among the admissible actions stands for a search of any text.
     """
     action = response.strip()
-    searches = re.fullmatch(r"search\[.+\]", action, re.DOTALL) and ANY_SEARCH in admissible
+    if not admissible:
+        return Parsed(action, bool(action))
+    searches = ANY_SEARCH in admissible and re.fullmatch(r"search\[.+\]", action, re.DOTALL)
     return Parsed(action, action in admissible or bool(searches))
+
+
+def line(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """The last line is the action, whatever was thought on the lines before it."""
+    return text(response.strip().rpartition("\n")[2], admissible)
 
 
 def tagged(response: str, admissible: tuple[str, ...], tag: str = "action") -> Parsed:
@@ -77,7 +78,7 @@ PARSERS: dict[str, Parser] = {
     "text": text,
     "action": tagged,
     "arrow": arrow,
-    "bracket": bracket,
+    "line": line,
     "verl_alfworld": partial(verl_agent, tail=30),
     "verl_webshop": partial(verl_agent, tail=20),
 }

@@ -50,10 +50,10 @@ def test_the_kit_catches_an_environment_with_a_global_generator(monkeypatch):
 
 def test_observation_is_the_new_turn_only():
     env = make()
-    first, _ = env.reset(seed=0)
+    first, _ = env.reset(seed=0, options={"task_id": "pantry/blue/honey"})
     second, *_ = env.step("open red")
     assert first == "Find the honey. Cupboards, all closed."
-    assert second == "The red cupboard holds dustdustdust."
+    assert second == "The red cupboard holds dustdust."
 
 
 def test_winning_terminates_running_out_truncates_and_neither_is_both():
@@ -154,11 +154,11 @@ def test_bad_settings_are_named(settings, message):
 
 def test_ansi_render_is_the_transcript():
     env = make(render_mode="ansi")
-    env.reset(seed=0)
+    env.reset(seed=0, options={"task_id": "pantry/blue/honey"})
     env.step("open red")
     assert env.render() == (
         "Find the honey. Cupboards, all closed.\n\n> open red\n\n"
-        "The red cupboard holds dustdustdust."
+        "The red cupboard holds dustdust."
     )
 
 

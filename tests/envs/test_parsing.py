@@ -28,8 +28,10 @@ from agentgym_envs.parsing import PARSERS, Parsed, find_parser
         ("verl_alfworld", "A" * 40, "a" * 30, False),
         ("verl_alfworld", "</action><action>", "", False),
         ("verl_webshop", "A" * 40, "a" * 20, False),
-        ("bracket", " look ", "look", True),
-        ("bracket", "search[a mug]", "search[a mug]", False),
+        ("text", "search[a mug]", "search[a mug]", False),
+        ("line", "need it\n> so\n look ", "look", True),
+        ("line", "look\nfly", "fly", False),
+        ("line", "\n \n", "", False),
     ],
 )
 def test_by_example(name, response, action, valid):
@@ -70,4 +72,4 @@ def test_anyones_by_address():
 )
 def test_a_search_bar_admits_any_search(response, valid):
     admissible = ("search[<your query>]", "click[<b>]")
-    assert find_parser("bracket")(response, admissible) == Parsed(response, valid)
+    assert find_parser("text")(response, admissible) == Parsed(response, valid)
