@@ -25,11 +25,12 @@ def wilson(successes: int, trials: int, z: float = 1.959963984540054) -> tuple[f
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """Successes among episodes, with a 95 % Wilson interval and the mean number of turns."""
+    """Successes among episodes, with a 95 % Wilson interval; their mean turns and mean score."""
 
     successes: int
     episodes: int
     mean_turns: float
+    mean_score: float
 
     @property
     def rate(self) -> float:
@@ -72,4 +73,5 @@ def _rate(judged: Sequence[tuple[Episode, Verdict]], wanted: Callable[[str], boo
         successes=sum(verdict.success for _, verdict in chosen),
         episodes=len(chosen),
         mean_turns=sum(len(episode.turns) for episode, _ in chosen) / len(chosen),
+        mean_score=sum(verdict.score for _, verdict in chosen) / len(chosen),
     )

@@ -106,8 +106,11 @@ def evaluate(
     tasks: Annotated[int, typer.Option(help="The first so many; 0: the whole split.")] = 0,
     set_: Set = None,
 ) -> None:
-    """Play a run's held-out tasks once each with its final model; success with 95 % intervals."""
-    from agentgym_train.evaluate import evaluate_model
+    """Play a run's held-out tasks once each with its final model; success with 95 % intervals.
+
+    Below it: the environment's scripted policies on the same tasks, which a trained one must beat.
+    """
+    from agentgym_train.evaluate import evaluate_model, evaluate_yardsticks
     from agentgym_train.settings import Run, load
 
     pairs = [f'model.name="{model or folder / "model"}"', f"evaluation.tasks={tasks}"]
@@ -115,9 +118,15 @@ def evaluate(
     with _bars() as progress:
         bar = progress.add_task("playing", total=None)
         summary = evaluate_model(wanted, lambda count: progress.advance(bar, count))
-    table = Table("tasks", "success [95 %]", "turns", title=f"{wanted.env.id}, {wanted.model.name}")
-    for name, rate in {"all": summary.overall, **summary.by_kind}.items():
-        table.add_row(name, escape(str(rate)), f"{rate.mean_turns:.1f}")
+        bar = progress.add_task("scripted policies", total=None)
+        scripted = evaluate_yardsticks(wanted, lambda count: progress.advance(bar, count))
+    title = f"{wanted.env.id}, {wanted.model.name}"
+    table = Table("policy", "tasks", "success [95 %]", "mean score", "turns", title=title)
+    for policy, done in {"trained": summary, **scripted}.items():
+        kinds = done.by_kind if done is summary else {}
+        for name, rate in {"all": done.overall, **kinds}.items():
+            shown = escape(str(rate)), f"{rate.mean_score:.3f}", f"{rate.mean_turns:.1f}"
+            table.add_row(policy, name, *shown)
     out.print(table)
 
 

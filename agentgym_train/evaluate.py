@@ -2,6 +2,11 @@
 
 from collections.abc import Callable, Sequence
 
+import gymnasium as gym
+
+from agentgym_envs import TextEnv
+from agentgym_envs.evaluate import play, yardstick
+from agentgym_envs.registration import importable
 from agentgym_envs.statistics import Summary, summarise
 from agentgym_envs.types import Episode
 from agentgym_train.algorithms import RolloutPlan
@@ -69,6 +74,7 @@ def as_metrics(summary: Summary, family: str = "val") -> dict[str, float]:
         "success_high": high,
         "episodes": float(summary.overall.episodes),
         "turns": summary.overall.mean_turns,
+        "score": summary.overall.mean_score,
         "invalid_share": summary.invalid_share,
         **{f"{kind}_success_rate": rate.rate for kind, rate in summary.by_kind.items()},
     }
@@ -98,3 +104,22 @@ def evaluate_model(run: Run, on_played: Callable[[int], None] = lambda count: No
         on_played=on_played,
     )
     return summary_of(played)
+
+
+def evaluate_yardsticks(
+    run: Run, on_played: Callable[[int], None] = lambda count: None
+) -> dict[str, Summary]:
+    """The environment's scripted policies on the same held-out tasks, by name."""
+    env = gym.make(importable(run.env.id), **{**run.env.common, **run.env.evaluation}).unwrapped
+    if not isinstance(env, TextEnv):
+        raise TypeError(f"{run.env.id} is a {type(env).__name__}, not a TextEnv")
+    ids = env.tasks.ids[: run.evaluation.tasks or len(env.tasks.ids)]
+    told = {}
+    for name in env.yardsticks:
+        policy = yardstick(env, name, run.seed)
+        judged = []
+        for task_id in ids:
+            judged.append(play(env, policy, task_id))
+            on_played(1)
+        told[name] = summarise(judged)
+    return told

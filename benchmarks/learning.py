@@ -16,7 +16,7 @@ from pathlib import Path
 
 from results import processor, write_section
 
-from agentgym_envs.statistics import Rate
+from agentgym_envs.statistics import wilson
 from agentgym_train.evaluate import evaluate_model
 from agentgym_train.runlog import read_metrics
 from agentgym_train.settings import Run, load
@@ -111,7 +111,7 @@ def held_out(folder: Path) -> dict[int, dict[str, float]]:
 def cell(found: list[dict[str, float]]) -> str:
     rates = [one["val/success_rate"] for one in found]
     wins = sum(round(one["val/success_rate"] * one["val/episodes"]) for one in found)
-    low, high = Rate(wins, int(sum(one["val/episodes"] for one in found)), 0.0).interval
+    low, high = wilson(wins, int(sum(one["val/episodes"] for one in found)))
     mean = sum(rates) / len(rates)
     return f"{mean:.3f} [{low:.3f}, {high:.3f}] ({min(rates):.3f} - {max(rates):.3f})"
 

@@ -7,8 +7,7 @@ a model this small learns such a world far faster than one spelt in syllables.
 How text is cut into "phrases": line breaks, entities (a name and a number) and bare names (a word
 seen with a number elsewhere, such as the " mug" of a goal) stand alone, so that no phrase swallows
 one. What lies between them is a phrase. The entities, names, phrases and words that save most
-bytes become
-tokens, and every byte is one, so any text survives the round trip.
+bytes become tokens, and every byte is one, so any text survives the round trip.
 
 Cut into "words", each word and each digit stands alone: for worlds whose names are combined anew
 in every task, where a phrase would hide the words that have to be copied.

@@ -157,8 +157,7 @@ def test_ansi_render_is_the_transcript():
     env.reset(seed=0, options={"task_id": "pantry/blue/honey"})
     env.step("open red")
     assert env.render() == (
-        "Find the honey. Cupboards, all closed.\n\n> open red\n\n"
-        "The red cupboard holds dustdust."
+        "Find the honey. Cupboards, all closed.\n\n> open red\n\nThe red cupboard holds dustdust."
     )
 
 

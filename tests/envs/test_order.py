@@ -16,7 +16,7 @@ def test_every_place_goes_somewhere_else(count, key):
 def test_large_ones_stay_inside_and_do_not_repeat():
     order = Permutation(10_000_019, 5)
     drawn = [order[place] for place in range(20_000)]
-    assert len(set(drawn)) == 20_000 and 0 <= min(drawn) and max(drawn) < 10_000_019
+    assert len(set(drawn)) == 20_000 and min(drawn) >= 0 and max(drawn) < 10_000_019
 
 
 def test_every_order_of_four_comes_about_equally_often():

@@ -76,6 +76,8 @@ def test_run_then_eval_then_resume(command, home):
     code, out, err = command("eval", folder, "--tasks", 3)
     assert code == 0, err
     assert "/3)" in out and "honey" in out
+    scripted = {words[1]: words for words in map(str.split, out.splitlines()) if "(3/3)" in words}
+    assert "expert" in scripted and "random" in out
     whole = command("eval", folder)[1]
     assert "/8)" in whole
 

@@ -21,7 +21,7 @@ from agentgym_envs.alfworld.game import TASK_TYPES
 from agentgym_envs.alfworld.generate import SPLITS
 from agentgym_envs.check import check_text_env
 from agentgym_envs.episodes import from_record, to_record
-from agentgym_envs.evaluate import evaluate, expert_policy, play
+from agentgym_envs.evaluate import ExpertPolicy, evaluate, play
 
 ENV_ID = "AgentGym/ALFWorld-v0"
 FEW = {"train": 12, "valid_seen": 6, "valid_unseen": 6}
@@ -232,7 +232,7 @@ def test_the_rate_of_goal_conditions_is_one_exactly_when_the_game_is_won():
 
 def test_a_stored_episode_is_judged_without_an_environment():
     env = make(expert="solve")
-    solved, verdict = play(env, expert_policy, env.tasks.ids[0])
+    solved, verdict = play(env, ExpertPolicy(), env.tasks.ids[0])
     idle, failure = play(env, lambda *_: "look", env.tasks.ids[0])
     assert (verdict.success, verdict.score, failure.success, failure.score) == (True, 1, False, 0)
     for episode, said in ((solved, verdict), (idle, failure)):
@@ -274,13 +274,13 @@ def stuck_things(world) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("kind", ["solve", "explore"])
 def test_the_experts_solve(kind):
     env = make(expert=kind)
-    assert evaluate(env, expert_policy).overall.successes == len(env.tasks.ids)
+    assert evaluate(env, ExpertPolicy()).overall.successes == len(env.tasks.ids)
 
 
 @pytest.mark.parametrize("kind", ["solve", "explore"])
 def test_the_experts_solve_real_games(alfworld_games, kind):
     env = ALFWorldEnv(data=alfworld_games, split="unseen", expert=kind)
-    overall = evaluate(env, expert_policy).overall
+    overall = evaluate(env, ExpertPolicy()).overall
     assert overall.successes >= 0.9 * len(env.tasks.ids)
 
 
