@@ -1,10 +1,10 @@
-"""What six algorithms make of one weak student and one teacher, on generated games, on a CPU.
+"""What six algorithms make of one weak student and one teacher, on generated tasks, on a CPU.
 
-    python benchmarks/learning.py --workers 2 --write
+    python benchmarks/learning.py --family alfworld --workers 2 --write
 
-Makes the student and the teacher of `benchmarks/runs/alfworld_tiny` where they are missing, trains
-every algorithm with every seed, and prints success on held-out games against training step.
-Finished arms are not repeated, so it can be stopped and started again.
+Makes the student and the teacher of `benchmarks/runs/<family>_tiny` where they are missing, trains
+every algorithm with every seed, and prints success on held-out tasks against training step, beside
+the environment's scripted policies. Finished arms are not repeated, so it can be stopped and started again.
 """
 
 import argparse
@@ -17,40 +17,43 @@ from pathlib import Path
 from results import processor, write_section
 
 from agentgym_envs.statistics import wilson
-from agentgym_train.evaluate import evaluate_model
+from agentgym_train.evaluate import evaluate_model, evaluate_yardsticks
 from agentgym_train.runlog import read_metrics
 from agentgym_train.settings import Run, load
 
-RUNS = Path(__file__).parent / "runs" / "alfworld_tiny"
+RUNS = Path(__file__).parent / "runs"
 ALGORITHMS = ("grpo", "opd", "sdar", "sod", "tcod", "atod")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--family", choices=("alfworld", "webshop", "searchqa"), default="alfworld")
     parser.add_argument("--algorithms", nargs="+", default=ALGORITHMS)
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, a core each")
-    parser.add_argument("--out", type=Path, default=Path("runs/tiny"))
+    parser.add_argument("--out", type=Path, help="default: runs/<family>_tiny")
     parser.add_argument("--set", nargs="*", default=[], help="settings for every arm: a.b=value")
     parser.add_argument("--write", action="store_true", help="replace the section of RESULTS.md")
     chosen = parser.parse_args()
-    warm(chosen.out)
+    runs = RUNS / f"{chosen.family}_tiny"
+    out = chosen.out or Path("runs") / runs.name
+    warm(runs, out)
     arms = [(name, seed) for seed in chosen.seeds for name in chosen.algorithms]
     with ThreadPoolExecutor(chosen.workers) as pool:
-        list(pool.map(lambda arm: train(chosen.out, *arm, chosen.set), arms))
-    text = report(chosen.out, chosen.algorithms, chosen.seeds, chosen.set)
+        list(pool.map(lambda arm: train(runs, out, *arm, chosen.set), arms))
+    text = report(runs, out, chosen.algorithms, chosen.seeds, chosen.set)
     print(text)
     if chosen.write:
-        write_section("learning", text)
+        write_section(f"learning_{chosen.family}", text)
 
 
-def warm(out: Path) -> None:
+def warm(runs: Path, out: Path) -> None:
     for name in ("teacher", "student"):
         if not (out / name / "model").exists():
-            command("warmup", str(RUNS / f"{name}.toml"), "--out", str(out / name))
+            command("warmup", str(runs / f"{name}.toml"), "--out", str(out / name))
 
 
-def train(out: Path, name: str, seed: int, settings: list[str]) -> None:
+def train(runs: Path, out: Path, name: str, seed: int, settings: list[str]) -> None:
     folder = out / f"{name}-{seed}"
     if (folder / "model").exists():
         return
@@ -61,7 +64,7 @@ def train(out: Path, name: str, seed: int, settings: list[str]) -> None:
     if name in ("opd", "sod", "tcod", "atod"):
         own.append(f'teacher.name="{out}/teacher/model"')
     pairs = [word for setting in own for word in ("--set", setting)]
-    command("run", str(RUNS / f"{name}.toml"), "--out", str(folder), *pairs)
+    command("run", str(runs / f"{name}.toml"), "--out", str(folder), *pairs)
 
 
 def command(*words: str) -> None:
@@ -77,10 +80,10 @@ def command(*words: str) -> None:
         raise SystemExit(f"{' '.join(words)} failed:\n{log.stderr[-2000:]}")
 
 
-def report(out: Path, names: list[str], seeds: list[int], settings: list[str]) -> str:
+def report(runs: Path, out: Path, names: list[str], seeds: list[int], settings: list[str]) -> str:
     """A table: a row an algorithm, a column an evaluated step; all seeds' episodes together."""
-    run = load(RUNS / "grpo.toml", Run, settings)
-    teacher = load(RUNS / "grpo.toml", Run, [*settings, f'model.name="{out}/teacher/model"'])
+    run = load(runs / "grpo.toml", Run, settings)
+    teacher = load(runs / "grpo.toml", Run, [*settings, f'model.name="{out}/teacher/model"'])
     columns: list[int] = []
     rows = []
     for name in names:
@@ -90,18 +93,25 @@ def report(out: Path, names: list[str], seeds: list[int], settings: list[str]) -
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     best = evaluate_model(teacher).overall
     settings_told = (
-        f"`python benchmarks/learning.py --seeds {' '.join(map(str, seeds))}`: {processor()}, one "
-        f"thread a run. Generated ALFWorld games (difficulty {run.env.common['difficulty']}, "
-        f"{run.env.common['max_turns']} turns), a Qwen3 of 0.4 M parameters, {run.rollout.groups} "
-        f"tasks x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
-        f"{run.evaluation.tasks} held-out games in rooms never seen, each played once at "
+        f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --seeds "
+        f"{' '.join(map(str, seeds))}`: {processor()}, one thread a run. {run.env.id}, "
+        f"{told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
+        f"{run.evaluation.tasks} held-out tasks, each played once at "
         f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "
         "interval of all their episodes together, and lowest - highest seed. Every arm starts from "
         f"the student, which is the column of step 0; the teacher has {best}."
     )
+    scripted = evaluate_yardsticks(run)
+    listed = [f"- {name}: {done.overall}" for name, done in scripted.items()]
+    settings_told += "\n\nScripted policies on the same tasks:\n\n" + "\n".join(listed)
     head = "| algorithm | " + " | ".join(f"step {step}" for step in columns) + " |"
-    lines = ["## What algorithms make of a weak student", "", settings_told, "", head]
+    title = f"## What algorithms make of a weak student: {run.env.id}"
+    lines = [title, "", settings_told, "", head]
     return "\n".join([*lines, "|---|" + "---|" * len(columns), *rows])
+
+
+def told(settings: dict[str, object]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def held_out(folder: Path) -> dict[int, dict[str, float]]:

@@ -43,6 +43,7 @@ def test_rates_and_intervals_by_hand():
         "val/success_high": high,
         "val/episodes": 4.0,
         "val/turns": 3.0,  # 2, 4, 2, 4
+        "val/score": 0.5,
         "val/invalid_share": pytest.approx(2 / 12),
         "val/honey_success_rate": pytest.approx(1 / 3),
         "val/jam_success_rate": 1.0,
