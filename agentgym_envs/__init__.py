@@ -29,3 +29,13 @@ register_text_env(
     "agentgym_envs.alfworld.env:ALFWorldEnv",
     "agentgym_envs.alfworld.env:ALFWorldVectorEnv",
 )
+register_text_env(
+    "AgentGym/WebShop-v0",
+    "agentgym_envs.webshop.env:WebShopEnv",
+    "agentgym_envs.webshop.env:WebShopVectorEnv",
+)
+register_text_env(
+    "AgentGym/SearchQA-v0",
+    "agentgym_envs.searchqa.env:SearchQAEnv",
+    "agentgym_envs.searchqa.env:SearchQAVectorEnv",
+)

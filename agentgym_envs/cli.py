@@ -23,6 +23,8 @@ app = typer.Typer(
 )
 generate_app = typer.Typer(no_args_is_help=True, help="Write generated tasks in official formats.")
 app.add_typer(generate_app, name="generate")
+pack_app = typer.Typer(no_args_is_help=True, help="Turn official data into one file that opens fast.")
+app.add_typer(pack_app, name="pack")
 out = Console()
 
 USAGE_ERROR = 2
@@ -137,8 +139,8 @@ def evaluate(
     out.print(table)
 
 
-@app.command("pack")
-def pack_folder(
+@pack_app.command("alfworld")
+def pack_alfworld(
     folder: Annotated[Path, typer.Argument(help="An official ALFWorld data folder.")],
     target: Annotated[Path, typer.Argument(help="The pack to write.")],
 ) -> None:
@@ -151,6 +153,22 @@ def pack_folder(
             folder, target, on_game=lambda n, total: progress.update(bar, completed=n, total=total)
         )
     typer.echo(f"{count} games in {target} ({target.stat().st_size / 1e6:.1f} MB)")
+
+
+@pack_app.command("webshop")
+def pack_webshop(
+    folder: Annotated[Path, typer.Argument(help="A folder with the official WebShop files.")],
+    target: Annotated[Path, typer.Argument(help="The store to write.")],
+) -> None:
+    """Read the official WebShop files once into a store, index and all, that opens at once."""
+    from agentgym_envs.webshop.catalogue import Catalogue
+
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("reading and indexing", total=None)
+        catalogue = Catalogue.load(folder)
+        catalogue.save(target)
+        progress.update(bar, total=1, completed=1)
+    typer.echo(f"{len(catalogue)} products in {target} ({target.stat().st_size / 1e6:.1f} MB)")
 
 
 @generate_app.command("alfworld")
@@ -170,6 +188,36 @@ def generate_alfworld(
         bar = progress.add_task("generating", total=games * len(splits))
         count = write_games(library, folder, splits, on_game=lambda: progress.advance(bar))
     typer.echo(f"{count} games in {folder} (difficulty {difficulty}, seed {seed})")
+
+
+@generate_app.command("webshop")
+def generate_webshop(
+    folder: Annotated[Path, typer.Argument(help="Where the three official files are written.")],
+    difficulty: str = "full",
+    seed: int = 0,
+    products: Annotated[int | None, typer.Option(help="How many; default: the usual.")] = None,
+) -> None:
+    """Generate a WebShop catalogue with its instructions, as the three official files."""
+    from agentgym_envs.webshop.generate import generated, write_official
+
+    rows = generated(products, seed, difficulty)
+    write_official(rows, folder)
+    typer.echo(f"{len(rows.products)} products in {folder} (difficulty {difficulty}, seed {seed})")
+
+
+@generate_app.command("searchqa")
+def generate_searchqa(
+    folder: Annotated[Path, typer.Argument(help="Where corpus and questions are written.")],
+    preset: str = "small",
+    seed: int = 0,
+) -> None:
+    """Generate an encyclopaedia and questions on it: corpus.jsonl, train.jsonl and test.jsonl."""
+    from agentgym_envs.searchqa.world import generated_world, write_world
+
+    world = generated_world(preset, seed)
+    write_world(world, folder)
+    asked = ", ".join(f"{len(world.questions(split))} {split}" for split in ("train", "test"))
+    typer.echo(f"{len(world.passages)} passages and {asked} questions in {folder}")
 
 
 def _make(env_id: str, settings: list[str] | None) -> TextEnv:

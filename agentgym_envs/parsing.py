@@ -40,6 +40,15 @@ def line(response: str, admissible: tuple[str, ...]) -> Parsed:
     return text(response.strip().rpartition("\n")[2], admissible)
 
 
+def spoken(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """The last line is the action `name[argument]`, spelt `name argument`.
+
+    For small models: a word looks the same, with a blank before it, where it is read and copied.
+    """
+    name, _, argument = response.strip().rpartition("\n")[2].partition(" ")
+    return text(f"{name}[{argument.strip()}]" if argument else name, admissible)
+
+
 def tagged(response: str, admissible: tuple[str, ...], tag: str = "action") -> Parsed:
     """The last complete `<tag>...</tag>` block, stripped."""
     opening, closing = f"<{tag}>", f"</{tag}>"
@@ -79,6 +88,7 @@ PARSERS: dict[str, Parser] = {
     "action": tagged,
     "arrow": arrow,
     "line": line,
+    "spoken": spoken,
     "verl_alfworld": partial(verl_agent, tail=30),
     "verl_webshop": partial(verl_agent, tail=20),
 }

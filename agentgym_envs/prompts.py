@@ -32,7 +32,7 @@ _FIELDS = {
     "pair": {"turn", "observation", "action"},
     "opening": {"goal", "observation", "admissible"},
     "following": {"goal", "observation", "admissible"},
-    "reply": {"thought", "action"},
+    "reply": {"thought", "action", "name", "argument"},
 }
 
 
@@ -41,7 +41,8 @@ class PromptStyle:
     """The templates of one way to talk to a model; `{names}` are filled in.
 
     `first`, `later` and `pair` (one past turn) make the turns layout; `opening` and `following`
-    make the chat layout. `reply` is how an expert's advice is written; `parser` reads replies.
+    make the chat layout. `reply` is how an expert's advice is written (`{thought}` and
+    `{action}`, or an action's `{name}` and `{argument}`); `parser` reads replies.
     `admissible_item` and `admissible_join` render the admissible actions, without those in `hide`.
     `history` is how many past turns `later` shows; where that makes the text longer than
     `longest` characters, `first` is used in its stead (0: no limit).
@@ -120,8 +121,17 @@ class PromptStyle:
         )
 
     def written(self, advice: Advice) -> str:
-        """An expert's advice as the reply that this style's parser reads."""
-        return self.reply.format(thought=advice.thought, action=advice.action)
+        """An expert's advice as the reply that this style's parser reads.
+
+        `{name}` and `{argument}` are the parts of an action `name[argument]`.
+        """
+        name, _, argument = advice.action.partition("[")
+        return self.reply.format(
+            thought=advice.thought,
+            action=advice.action,
+            name=name,
+            argument=argument.removesuffix("]"),
+        )
 
     def _actions(self, admissible: Sequence[str]) -> str:
         return self.admissible_join.join(

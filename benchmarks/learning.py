@@ -4,7 +4,8 @@
 
 Makes the student and the teacher of `benchmarks/runs/<family>_tiny` where they are missing, trains
 every algorithm with every seed, and prints success on held-out tasks against training step, beside
-the environment's scripted policies. Finished arms are not repeated, so it can be stopped and started again.
+the environment's scripted policies. Finished arms are not repeated, so it can be stopped and
+started again.
 """
 
 import argparse
@@ -95,7 +96,8 @@ def report(runs: Path, out: Path, names: list[str], seeds: list[int], settings: 
     settings_told = (
         f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --seeds "
         f"{' '.join(map(str, seeds))}`: {processor()}, one thread a run. {run.env.id}, "
-        f"{told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
+        f"{told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks "
+        f"x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
         f"{run.evaluation.tasks} held-out tasks, each played once at "
         f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "
         "interval of all their episodes together, and lowest - highest seed. Every arm starts from "

@@ -91,7 +91,7 @@ def test_generated_games_are_written_packed_and_evaluated(tmp_path):
     made = run("generate", "alfworld", str(folder), *chosen, "--seed", "5").stdout
     assert made == f"8 games in {folder} (difficulty tiny, seed 5)\n"
     assert GameLibrary(folder).splits == ("train", "valid_seen")
-    assert run("pack", str(folder), str(packed)).stdout.startswith(f"8 games in {packed} (")
+    assert run("pack", "alfworld", str(folder), str(packed)).stdout.startswith(f"8 games in {packed} (")
     tables = [
         run("evaluate", ALFWORLD, "--set", f"data={source}", "--set", "split=seen").stdout
         for source in (folder, packed)
@@ -108,6 +108,25 @@ def test_a_setting_is_json_or_else_text(game, tmp_path):
     assert game.task_type in shown and "pick_heat" not in shown
 
 
+def test_a_generated_shop_is_written_packed_and_played(tmp_path):
+    folder, store = tmp_path / "shop", tmp_path / "shop.store"
+    options = ("--difficulty", "tiny", "--products", "40")
+    assert run("generate", "webshop", str(folder), *options).stdout.startswith("40 products in")
+    assert run("pack", "webshop", str(folder), str(store)).stdout.startswith("40 products in")
+    for data in (folder, store):
+        settings = ("--set", f"data={data}", "--set", "splits=all")
+        told = run("evaluate", "AgentGym/WebShop-v0", *settings, "--tasks", "5").stdout
+        assert "1.000" in told and "(5/5)" in told
+
+
+def test_a_generated_world_is_written_and_searched(tmp_path):
+    folder = tmp_path / "world"
+    assert "200 passages" in run("generate", "searchqa", str(folder), "--preset", "nano").stdout
+    settings = ("--set", f"data={folder}", "--set", "split=test")
+    told = run("evaluate", "AgentGym/SearchQA-v0", *settings, "--tasks", "5").stdout
+    assert "1.000" in told and "(5/5)" in told
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -122,7 +141,10 @@ def test_a_setting_is_json_or_else_text(game, tmp_path):
         (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
         (["evaluate", ALFWORLD, "--policy", "wise"], "no policy 'wise'; it has: random, expert"),
         (["play", ALFWORLD, "--task", "[red]"], "no game '[red]'"),
-        (["pack", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
+        (["pack", "alfworld", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
+        (["pack", "webshop", "no/such/folder", "shop.store"], "no WebShop catalogue"),
+        (["generate", "webshop", "shop", "--difficulty", "absurd"], "there are: tiny"),
+        (["generate", "searchqa", "world", "--preset", "absurd"], "nano"),
         (["generate", "alfworld", "games", "--difficulty", "absurd"], "there are: tiny"),
         (["generate", "alfworld", "games", "--split", "test"], "no split 'test'"),
         (["generate", "alfworld", "games", "--games", "-1"], "0 or more"),

@@ -32,6 +32,8 @@ from agentgym_envs.parsing import PARSERS, Parsed, find_parser
         ("line", "need it\n> so\n look ", "look", True),
         ("line", "look\nfly", "fly", False),
         ("line", "\n \n", "", False),
+        ("spoken", "need it\nlook", "look", True),
+        ("spoken", "need it\nclick  a mug ", "click[a mug]", False),
     ],
 )
 def test_by_example(name, response, action, valid):

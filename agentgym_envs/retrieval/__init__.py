@@ -1,0 +1,1 @@
+"""Retrieval over a corpus of passages: one small protocol, several engines."""

@@ -1,0 +1,288 @@
+"""The BM25 search compiled by numba: the same answers as the NumPy one, several times faster.
+
+Documents are searched a range at a time, so that the range's sums stay in the processor's cache.
+In each range rare terms come first; once only documents already met can still reach the best k,
+the frequent terms' lists are looked up for those alone. The k-th best score carries over from one
+range to the next, so that in most ranges little is added at all.
+
+Import this module only where numba is installed. What it compiles is kept on disk beside it.
+"""
+
+import math
+import threading
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from agentgym_envs.retrieval.bm25_numpy import Found
+from agentgym_envs.retrieval.postings import Postings
+
+# Documents to a range. Their sums take 8 bytes each.
+RANGE = 1 << 16
+_SLACK = 1 + 1e-12
+# Looking one document up takes as long as passing so many postings.
+_SCAN = 16
+
+
+class NumbaSearch:
+    """Searches one index. Threads share it; each has scratch memory for one range."""
+
+    def __init__(self, postings: Postings) -> None:
+        # One kind of array, read-only and aligned, so that one compiled form serves every index.
+        self._arrays = tuple(
+            _fixed(array)
+            for array in (
+                postings.starts,
+                postings.documents,
+                postings.counts,
+                postings.lengths,
+                postings.best,
+                postings.norms(),
+            )
+        )
+        self._documents = len(postings.lengths)
+        self._held_by_any = int(postings.totals[0])
+        self._scratch = threading.local()
+        self._range = min(RANGE, max(self._documents, 1))
+
+    def top(self, terms: list[int], counts: list[int], k: int) -> Found:
+        """As `NumpySearch.top`, and the same numbers and scores."""
+        k = min(k, self._documents)
+        sums, met = self._memory()
+        numbers, scores = np.empty(k, np.int32), np.empty(k, np.float32)
+        query = np.array(terms, np.int64), np.array(counts, np.int64)
+        arguments: Any = (*self._arrays, self._held_by_any, *query, sums, met, numbers, scores)
+        size = _search(*arguments)
+        return numbers[:size], scores[:size]
+
+    def _memory(self) -> tuple[np.ndarray, np.ndarray]:
+        """This thread's sums of a range, zero between searches, and room for documents met."""
+        kept = getattr(self._scratch, "kept", None)
+        if kept is None:
+            kept = np.zeros(self._range), np.empty(self._range, np.int32)
+            self._scratch.kept = kept
+        return kept
+
+
+def _fixed(array: np.ndarray) -> np.ndarray:
+    plain = np.require(np.asarray(array), requirements=["C", "A"]).view()
+    plain.flags.writeable = False
+    return plain
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _worse(score, number, other_score, other_number):
+    """Whether one document comes after another."""
+    return score < other_score or (score == other_score and number > other_number)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _sink(numbers, scores, at, size):
+    """Restore the heap (the worst on top) below position `at`."""
+    number, score = numbers[at], scores[at]
+    while True:
+        child = 2 * at + 1
+        if child >= size:
+            break
+        other = child + 1
+        if other < size and _worse(scores[other], numbers[other], scores[child], numbers[child]):
+            child = other
+        if not _worse(scores[child], numbers[child], score, number):
+            break
+        numbers[at], scores[at] = numbers[child], scores[child]
+        at = child
+    numbers[at], scores[at] = number, score
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _offer(numbers, scores, size, number, score):
+    """Put a document among the best, in place of the worst where they are full; how many."""
+    if size < len(numbers):
+        at = size
+        while at > 0:
+            parent = (at - 1) // 2
+            if not _worse(score, number, scores[parent], numbers[parent]):
+                break
+            numbers[at], scores[at] = numbers[parent], scores[parent]
+            at = parent
+        numbers[at], scores[at] = number, score
+        return size + 1
+    numbers[0], scores[0] = number, score
+    _sink(numbers, scores, 0, size)
+    return size
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _first_from(documents, begin, end, number):
+    """The first place from `begin` to `end` whose document is not before `number`."""
+    low, high = begin, end
+    while low < high:
+        middle = (low + high) // 2
+        if documents[middle] < number:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _kth(values, size, k, top):
+    """The k-th largest of the first `size` values; needs size >= k. `top` [k] is scratch."""
+    top[:] = values[:k]
+    top.sort()
+    for at in range(k, size):
+        value = values[at]
+        if value > top[0]:
+            place = 0
+            while place + 1 < k and top[place + 1] < value:
+                top[place] = top[place + 1]
+                place += 1
+            top[place] = value
+    return top[0]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _floor(sums, met, found, first, k, rest, lists):
+    """A score that k documents are known to reach: the k best so far, looked up in all lists.
+
+    `rest`: the places in the query of the terms still to come. Needs found >= k.
+    """
+    starts, documents, counts, lengths, norms, terms, weights, places = lists
+    top, partial = np.empty(k), np.empty(found)
+    for at in range(found):
+        partial[at] = sums[met[at] - first]
+    bar = _kth(partial, found, k, top)
+    size = 0
+    for at in range(found):
+        if partial[at] < bar:
+            continue
+        number = met[at]
+        score = partial[at]
+        for which in rest:
+            end = starts[terms[which] + 1]
+            place = _first_from(documents, places[which], end, number)
+            if place < end and documents[place] == number:
+                score += _part(weights[which], counts[place], norms[lengths[number]])
+        partial[size] = score
+        size += 1
+        if size == 2 * k:
+            break
+    return np.float32(_kth(partial, size, k, top))
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _part(weight, count, norm):
+    """What a term adds to a score, in single precision."""
+    return weight - weight / (np.float32(1) + np.float32(count) * norm)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _search(
+    starts, documents, counts, lengths, best, norms, held_by_any,
+    terms, wanted, sums, met, numbers, scores,
+):  # fmt: skip
+    """Fill `numbers` and `scores` with the best, in order; how many there are."""
+    one = np.float32(1)
+    total = len(terms)
+    weights = np.empty(total, np.float32)
+    bounds = np.empty(total, np.float32)
+    for at in range(total):
+        held = starts[terms[at] + 1] - starts[terms[at]]
+        rarity = (held_by_any - held + 0.5) / (held + 0.5)
+        weights[at] = np.float32(math.log(1.0 + rarity)) * np.float32(wanted[at])
+        bounds[at] = weights[at] - weights[at] / (one + best[terms[at]])
+    order = np.argsort(-bounds)
+    rest = np.zeros(total + 1)
+    for at in range(total - 1, -1, -1):
+        rest[at] = rest[at + 1] + bounds[order[at]]
+    places = starts[terms]
+    lists = (starts, documents, counts, lengths, norms, terms, weights, places)
+    k, size = len(numbers), 0
+    for first in range(0, len(lengths), len(sums)):
+        last = min(first + len(sums), len(lengths))
+        floor = scores[0] if size == k else np.float32(-1)
+        found, taken, spent = 0, 0, 0
+        while taken < total:
+            which = order[taken]
+            term = terms[which]
+            begin, end = places[which], starts[term + 1]
+            bound = np.float32(rest[taken] * _SLACK)
+            if bound < floor:
+                break
+            # Looking for a higher floor costs a pass over the documents met: worth it before a
+            # list that is longer than they are.
+            if (
+                found >= k
+                and spent < found
+                and (end - begin) * (last - first) > (found * (len(lengths) - first))
+            ):
+                floor = max(floor, _floor(sums, met, found, first, k, order[taken:], lists))
+                spent = found
+                if bound < floor:
+                    break
+            weight = weights[which]
+            while begin < end and documents[begin] < last:
+                number = documents[begin]
+                here = number - first
+                if sums[here] == 0.0:
+                    met[found] = number
+                    found += 1
+                sums[here] += _part(weight, counts[begin], norms[lengths[number]])
+                begin += 1
+            places[which] = begin
+            taken += 1
+        for at in range(taken, total):
+            found = _narrow(sums, met, found, first, floor, rest[at] * _SLACK)
+            which = order[at]
+            weight = weights[which]
+            place, end = places[which], starts[terms[which] + 1]
+            if (end - place) * (last - first) < _SCAN * found * (len(lengths) - first):
+                while place < end and documents[place] < last:
+                    number = documents[place]
+                    if sums[number - first] > 0.0:
+                        part = _part(weight, counts[place], norms[lengths[number]])
+                        sums[number - first] += part
+                    place += 1
+            else:
+                for one_met in range(found):
+                    number = met[one_met]
+                    place = _first_from(documents, places[which], end, number)
+                    if place < end and documents[place] == number:
+                        part = _part(weight, counts[place], norms[lengths[number]])
+                        sums[number - first] += part
+                if last < len(lengths):
+                    place = _first_from(documents, places[which], end, last)
+            places[which] = place
+        for at in range(found):
+            number = met[at]
+            score = np.float32(sums[number - first])
+            sums[number - first] = 0.0
+            # Asked before the call, which would cost more than the answer.
+            if size < k or _worse(scores[0], numbers[0], score, number):
+                size = _offer(numbers, scores, size, number, score)
+    _in_order(numbers, scores, size)
+    return size
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _narrow(sums, met, found, first, floor, bound):
+    """Keep those met that can reach the floor with `bound` more; how many. The others' sums: 0."""
+    kept = 0
+    for at in range(found):
+        number = met[at]
+        if np.float32(sums[number - first] + bound) >= floor:
+            met[kept] = number
+            kept += 1
+        else:
+            sums[number - first] = 0.0
+    return kept
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _in_order(numbers, scores, size):
+    """Turn the heap into a list, best first."""
+    for end in range(size - 1, 0, -1):
+        numbers[0], numbers[end] = numbers[end], numbers[0]
+        scores[0], scores[end] = scores[end], scores[0]
+        _sink(numbers, scores, 0, end)

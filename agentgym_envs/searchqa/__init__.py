@@ -1,0 +1,1 @@
+"""Search-QA: questions answered by searching a corpus, after Search-R1's protocol."""

@@ -1,0 +1,176 @@
+"""Questions as tasks, with the corpus and the retriever they are asked over.
+
+Both are opened once a process for each setting, shared by all environments, and never change. A
+pickle holds the settings only.
+"""
+
+import functools
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentgym_envs.retrieval.corpus import Corpus
+from agentgym_envs.retrieval.types import Retriever
+from agentgym_envs.searchqa.datasets import QuestionSet, read_questions
+from agentgym_envs.searchqa.protocol import find_protocol
+from agentgym_envs.searchqa.question import Question
+from agentgym_envs.searchqa.verify import find_verifier
+from agentgym_envs.types import Task, content_hash
+
+if TYPE_CHECKING:
+    from agentgym_envs.searchqa.world import World
+
+_OPENING = threading.RLock()  # two threads must not load one corpus twice
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where questions and passages come from. Hashable; values are JSON."""
+
+    data: tuple[str, ...] = ()
+    corpus: str | None = None
+    cache: str | None = None
+    retriever: str = '"bm25"'  # open_retriever's settings as JSON
+    world_preset: str = "small"
+    world_seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which questions of a source, asked and judged how."""
+
+    source: Source
+    split: str
+    datasets: tuple[str, ...] | None = None
+    at_most: int | None = None
+    protocol: str = "search_r1"
+    verifier: str = "em"
+
+
+class QuestionTasks:
+    """The chosen questions, each made a task when asked for. Make it with `open_tasks`."""
+
+    def __init__(self, choice: Choice) -> None:
+        find_verifier(choice.verifier)
+        self.choice = choice
+        self._protocol = find_protocol(choice.protocol)
+        self._questions = _thinned(_chosen(choice), choice.at_most)
+        self.ids: tuple[str, ...] = self._questions.ids
+        self.corpus, self.retriever = open_search(choice.source)  # last: it can take minutes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_tasks, (self.choice,)
+
+    def question(self, task_id: str) -> Question:
+        """Raises KeyError."""
+        if task_id not in self._questions:
+            raise KeyError(f"no question {task_id!r}; the first of {len(self.ids)}: {self.ids[0]}")
+        return self._questions[task_id]
+
+    def task(self, task_id: str) -> Task:
+        question = self.question(task_id)
+        goal, targets = self._protocol.question(question.question), list(question.answers)
+        searches = (f"<search>{query}</search>" for query in self._queries(question))
+        return Task(
+            id=question.id,
+            goal=goal,
+            answer={"targets": targets, "verifier": self.choice.verifier},
+            expert=(*searches, f"<answer>{question.answers[0]}</answer>"),
+            split=question.split or self.choice.split,
+            kind=question.kind or question.data_source,
+            facts={"data_source": question.data_source},
+            hash=content_hash(json.dumps([goal, targets])),
+        )
+
+    def _queries(self, question: Question) -> Sequence[str]:
+        """The question's own searches, else the titles of its gold passages, else the question."""
+        if question.queries:
+            return question.queries
+        if question.gold and self.corpus is not None:
+            titles = (passage.title for passage in self.corpus.passages(question.gold))
+            return list(dict.fromkeys(titles))
+        return [question.question]
+
+
+def open_tasks(choice: Choice) -> QuestionTasks:
+    """The tasks of a choice, opened once a process.
+
+    Raises ValueError for a split, set, protocol or verifier that is not there, FileNotFoundError
+    or ValueError for data that cannot be read.
+    """
+    with _OPENING:
+        return _open_tasks(choice)
+
+
+def open_search(source: Source) -> tuple[Corpus | None, Retriever]:
+    """The corpus of a source and the retriever over it, opened once a process.
+
+    The corpus is None where a retriever somewhere else (http) has it.
+    """
+    with _OPENING:
+        return _open_search(source)
+
+
+@functools.lru_cache(maxsize=16)
+def _open_tasks(choice: Choice) -> QuestionTasks:
+    return QuestionTasks(choice)
+
+
+@functools.lru_cache(maxsize=4)
+def _open_search(source: Source) -> tuple[Corpus | None, Retriever]:
+    from agentgym_envs.retrieval.open import open_retriever
+
+    corpus = _open_corpus(source)
+    try:
+        return corpus, open_retriever(json.loads(source.retriever), corpus)
+    except ValueError as error:
+        if corpus is not None:
+            raise
+        raise ValueError(
+            f"{error}; there is no corpus.jsonl beside {', '.join(source.data)}: give corpus=, or "
+            "a retriever that has the passages itself"
+        ) from error
+
+
+def _open_corpus(source: Source) -> Corpus | None:
+    if source.corpus is not None:
+        return Corpus.open(source.corpus, cache=source.cache)
+    if not source.data:
+        return Corpus.of(_world(source).passages)
+    beside = [Path(place) / "corpus.jsonl" for place in source.data]
+    found = next((path for path in beside if path.is_file()), None)
+    return Corpus.open(found, cache=source.cache) if found else None
+
+
+@functools.lru_cache(maxsize=4)
+def _questions_of(data: tuple[str, ...]) -> QuestionSet:
+    return read_questions(data)
+
+
+def _world(source: Source) -> "World":
+    from agentgym_envs.searchqa.world import generated_world
+
+    return generated_world(source.world_preset, source.world_seed)
+
+
+def _chosen(choice: Choice) -> QuestionSet:
+    source, split = choice.source, choice.split
+    if source.data:
+        return _questions_of(source.data).chosen(split, choice.datasets)
+    if choice.datasets is not None:
+        raise ValueError("datasets chooses among sets read from files: set data, or leave it out")
+    split = "test" if split == "evaluate" else split
+    if split not in ("train", "test"):
+        raise ValueError(f"a generated world has no split {split!r}: train, test (or evaluate)")
+    return QuestionSet(_world(source).questions(split))
+
+
+def _thinned(questions: QuestionSet, at_most: int | None) -> QuestionSet:
+    """At most so many questions, evenly over the order, so that every set keeps its share."""
+    if at_most is None or at_most >= len(questions):
+        return questions
+    ids = questions.ids
+    return QuestionSet(questions[ids[i * len(ids) // at_most]] for i in range(at_most))

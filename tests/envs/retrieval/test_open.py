@@ -1,0 +1,149 @@
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from agentgym_envs.retrieval.corpus import Corpus
+from agentgym_envs.retrieval.open import open_retriever
+from agentgym_envs.retrieval.types import Passage
+
+CORPUS = Corpus.of(
+    [
+        Passage(str(i), f'"{name}"\nAbout the {name}.')
+        for i, name in enumerate(["bee", "ant", "owl"])
+    ]
+)
+
+
+def first(retriever, query: str) -> str:
+    return retriever.search([query], 1)[0][0].passage.title
+
+
+@pytest.mark.parametrize("settings", ["bm25", {"kind": "bm25", "k1": 1.2, "b": 0.75}])
+def test_bm25_needs_nothing(settings):
+    assert first(open_retriever(settings, CORPUS), "ants") == "ant"
+
+
+def test_bm25_keeps_its_index(tmp_path):
+    settings = {"kind": "bm25", "folder": str(tmp_path / "index")}
+    made, opened = open_retriever(settings, CORPUS), open_retriever(settings, CORPUS)
+    assert first(made, "owls") == first(opened, "owls") == "owl"
+    assert made.fingerprint == opened.fingerprint
+    with pytest.raises(ValueError, match="k1"):
+        open_retriever(settings | {"k1": 1.5}, CORPUS)
+    with pytest.raises(ValueError, match="corpus"):
+        open_retriever(settings, Corpus.of([Passage("0", '"x"\ny')]))
+
+
+def test_hybrid_opens_its_parts():
+    settings = {"kind": "hybrid", "depth": 5, "retrievers": ["bm25", {"kind": "bm25", "b": 0.1}]}
+    assert first(open_retriever(settings, CORPUS), "owl") == "owl"
+    with pytest.raises(ValueError, match="list of settings"):
+        open_retriever({"kind": "hybrid", "retrievers": "bm25"}, CORPUS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ("bm52", "'bm52': did you mean 'bm25'"),
+        ("zebra", "there are bm25, e5, faiss, lucene, hybrid, http"),
+        ({}, "need `kind`"),
+        ({"kind": "bm25", "floder": "x"}, "'floder': did you mean 'folder'"),
+        ({"kind": "bm25", "corpus": "x"}, "no setting 'corpus'"),
+        ("e5", "needs `model`, `vectors`"),
+        ({"kind": "e5", "model": "m", "vectors": "v", "encodings": {}}, "did you mean 'encoding'"),
+        (
+            {"kind": "e5", "model": "m", "vectors": "v", "encoding": {"query_prefx": ""}},
+            "'query_prefx': did you mean 'query_prefix'",
+        ),
+        ({"kind": "hybrid", "retrievers": ["bm25", "bm2"]}, "did you mean 'bm25'"),
+        ({"kind": "lucene", "index": "x", "K1": 1}, "did you mean 'k1'"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_nearest(settings, said):
+    pytest.importorskip("torch", reason="the encoder's settings are checked where it is made")
+    with pytest.raises(ValueError, match="retriever|encoding") as error:
+        open_retriever(settings, CORPUS)
+    assert said in str(error.value)
+
+
+def test_a_corpus_is_needed_by_what_has_no_texts_of_its_own():
+    with pytest.raises(ValueError, match="'bm25' needs a corpus"):
+        open_retriever("bm25")
+
+
+def test_dense_kinds_open_what_was_built(tmp_path):
+    """A model of random weights: the nearest text to a text is that text itself."""
+    pytest.importorskip("torch", reason="dense search needs torch")
+    transformers = pytest.importorskip("transformers", reason="the encoder")
+    pytest.importorskip("faiss", reason="one of the kinds")
+    from agentgym_envs.retrieval.dense import DenseRetriever
+    from agentgym_envs.retrieval.encoder import Encoder
+    from agentgym_envs.retrieval.faiss_index import build_faiss
+    from agentgym_envs.retrieval.flat import FlatIndex
+    from agentgym_envs.retrieval.vectors import Vectors
+    from agentgym_envs.retrieval.vectors_build import build_vectors
+
+    model = tmp_path / "model"
+    model.mkdir()
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", '"', *letters]
+    words += [f"##{one}" for one in letters]
+    (model / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizerFast(vocab=str(model / "vocab.txt")).save_pretrained(model)
+    config = transformers.BertConfig(
+        vocab_size=len(words),
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=16,
+    )
+    transformers.BertModel(config).save_pretrained(model)
+
+    vectors = build_vectors(CORPUS, Encoder(model), tmp_path / "v", forms=["float32", "int8"])
+    build_faiss(vectors, tmp_path / "flat", "Flat")
+    common = {"model": str(model), "vectors": str(tmp_path / "v")}
+    exact = open_retriever({"kind": "e5", **common, "first": "int8"}, CORPUS)
+    faiss = open_retriever({"kind": "faiss", **common, "index": str(tmp_path / "flat")}, CORPUS)
+    queries = [passage.contents for passage in CORPUS]
+    for retriever in (exact, faiss):
+        found = retriever.search(queries, 3)
+        assert [hits[0].passage for hits in found] == list(CORPUS)
+        assert np.allclose([hits[0].score for hits in found], 1, atol=1e-5)
+    assert exact.fingerprint != faiss.fingerprint
+    assert exact.search([], 3) == []
+    with pytest.raises(ValueError, match="another encoder"):
+        open_retriever({"kind": "e5", **common, "encoding": {"pooling": "cls"}}, CORPUS)
+    with pytest.raises(ValueError, match="another corpus"):
+        open_retriever({"kind": "e5", **common}, Corpus.of([Passage("0", '"x"\ny')]))
+    wide = Vectors.of(np.ones((3, 17), np.float32), corpus=CORPUS.fingerprint)
+    with pytest.raises(ValueError, match="17 numbers a vector, and the encoder 16"):
+        DenseRetriever(CORPUS, Encoder(model), FlatIndex(wide))
+    few = Vectors.of(np.ones((2, 16), np.float32), corpus=CORPUS.fingerprint)
+    with pytest.raises(ValueError, match="2 vectors, and the corpus 3 passages"):
+        DenseRetriever(CORPUS, Encoder(model), FlatIndex(few))
+    assert json.loads((tmp_path / "v" / "manifest.json").read_text())["count"] == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "package", "settings"),
+    [
+        ("torch", "torch", {"kind": "e5", "model": "m", "vectors": "v"}),
+        ("transformers", "transformers", {"kind": "faiss", "model": "m", "index": "i"}),
+    ],
+)
+def test_a_package_that_is_missing_is_named(monkeypatch, module, package, settings):
+    if module != "torch":
+        pytest.importorskip("torch", reason="asked for first")
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModuleNotFoundError, match=f"pip install {package}"):
+        open_retriever(settings, CORPUS)
+
+
+def test_faiss_that_is_missing_is_named(monkeypatch, tmp_path):
+    from agentgym_envs.retrieval.faiss_index import FaissIndex
+
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(ModuleNotFoundError, match="pip install faiss-cpu"):
+        FaissIndex(tmp_path / "i", count=1, dimension=1)
