@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 generate_app = typer.Typer(no_args_is_help=True, help="Write generated tasks in official formats.")
 app.add_typer(generate_app, name="generate")
-pack_app = typer.Typer(no_args_is_help=True, help="Turn official data into one file that opens fast.")
+pack_app = typer.Typer(no_args_is_help=True, help="Turn official data into one file.")
 app.add_typer(pack_app, name="pack")
 out = Console()
 

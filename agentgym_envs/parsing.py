@@ -83,7 +83,7 @@ def verl_agent(response: str, admissible: tuple[str, ...], tail: int = 30) -> Pa
     return Parsed(action, framed and _IDEOGRAPH.search(response) is None)
 
 
-PARSERS: dict[str, Parser] = {
+PARSERS: dict[str, Parser | str] = {
     "text": text,
     "action": tagged,
     "arrow": arrow,
@@ -91,6 +91,9 @@ PARSERS: dict[str, Parser] = {
     "spoken": spoken,
     "verl_alfworld": partial(verl_agent, tail=30),
     "verl_webshop": partial(verl_agent, tail=20),
+    "search_r1": "agentgym_envs.parsing_search:search_r1",
+    "spoken_search": "agentgym_envs.parsing_search:spoken_search",
+    "verl_search": "agentgym_envs.parsing_search:verl_search",
 }
 
 
@@ -106,4 +109,5 @@ def find_parser(name: str) -> Parser:
         raise ValueError(
             f"no parser {name!r}; built in: {', '.join(PARSERS)}; yours: 'package.module:function'"
         )
-    return PARSERS[name]
+    found = PARSERS[name]
+    return find_parser(found) if isinstance(found, str) else found

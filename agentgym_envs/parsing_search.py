@@ -70,6 +70,17 @@ def verl_search(response: str, admissible: tuple[str, ...]) -> Parsed:
     return Parsed(str(block) if block else "", block is not None and one_tag)
 
 
+def spoken_search(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """The last line is the action, spelt `search query` or `answer text`.
+
+    For small models: a word looks the same, with a blank before it, where it is read and copied.
+    """
+    tag, _, content = response.strip().rpartition("\n")[2].partition(" ")
+    if tag not in TAGS or not content.strip():
+        return Parsed("", False)
+    return Parsed(str(Block(tag, content.strip(), 0)), True)
+
+
 _OPENING = {tag: re.compile(f"<{tag}>", re.IGNORECASE | re.ASCII) for tag in TAGS}
 _CLOSING = {tag: re.compile(f"</{tag}>", re.IGNORECASE | re.ASCII) for tag in TAGS}
 

@@ -7,6 +7,7 @@ beside its environment (or anywhere: give the path). Two layouts are made from i
 - *chat*: one conversation that only grows (`opening`, then `following` for each new turn).
 """
 
+import re
 import string
 import tomllib
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from agentgym_envs.types import Advice, Turn
 
 Message = dict[str, str]
 
+_PARTS = re.compile(r"(\w+)\[(.*)\]|<(\w+)>(.*)</\3>", re.DOTALL)
 _FIELDS = {
     "first": {"goal", "observation", "admissible"},
     "later": {
@@ -123,14 +125,15 @@ class PromptStyle:
     def written(self, advice: Advice) -> str:
         """An expert's advice as the reply that this style's parser reads.
 
-        `{name}` and `{argument}` are the parts of an action `name[argument]`.
+        `{name}` and `{argument}` are the parts of an action `name[argument]` or
+        `<name>argument</name>`.
         """
-        name, _, argument = advice.action.partition("[")
+        parts = _PARTS.fullmatch(advice.action)
         return self.reply.format(
             thought=advice.thought,
             action=advice.action,
-            name=name,
-            argument=argument.removesuffix("]"),
+            name=(parts[1] or parts[3]) if parts else advice.action,
+            argument=(parts[2] or parts[4] or "") if parts else "",
         )
 
     def _actions(self, admissible: Sequence[str]) -> str:

@@ -5,17 +5,21 @@ Words follow a Zipf-Mandelbrot law without end, so that a larger corpus has more
 are function words, most of them stop words.
 """
 
+import re
 from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-FUNCTION_WORDS = (
-    # The stop words among them come first.
-    "the of and in to a is was for as on by with that at it an are be this not but they their "
-    "he his from were which also had first one after who has its new two her she been other when"
-).split()  # fmt: skip
-_STOPS = 24
+_STOP = re.findall(
+    r"\w+",
+    "the of and in to a is was for as on by with that at it an are be this not but they their",
+)
+_OTHER = re.findall(
+    r"\w+", "he his from were which also had first one after who has its new two her she been other"
+)
+# The stop words among them come first.
+FUNCTION_WORDS = [*_STOP, *_OTHER]
 PAGE, TOPICS, TITLE = 8, 24, 3
 MEAN_LENGTH = 100
 _FUNCTION, _TOPIC = 0.42, 0.22
@@ -61,7 +65,7 @@ def term_ids(count: int, seed: int, vocabulary: int) -> Iterator[tuple[Ids, Ids]
     for _, function, words, lengths in _pages(count, seed):
         kept = function < 0
         content = (words % (vocabulary - 30)) + 30
-        terms = np.where(kept, content, function - _STOPS)
+        terms = np.where(kept, content, function - len(_STOP))
         owners = np.repeat(np.arange(len(lengths)), lengths)
         here = terms >= 0
         yield terms[here], np.bincount(owners[here], minlength=len(lengths))

@@ -48,7 +48,7 @@ class Visitor:
     def press(self, button: Tag | str, **typed: str) -> None:
         """A button of the present page, by itself or by its words; `typed` goes into its form."""
         if isinstance(button, str):
-            (button,) = (each for each in self.buttons() if button in each.get_text())
+            (button,) = (each for each in self.buttons() if each.get_text().strip("‹ ›") == button)
         target, fields = self.form(button)
         self.send(target, fields | typed)
 
@@ -71,7 +71,9 @@ class Visitor:
     def click(self, action: str, env: WebShopEnv) -> None:
         """The button for an action, found by its number."""
         number = str(env.scene.admissible.index(action))
-        (button,) = {str(each): each for each in self.buttons() if each.get("value") == number}.values()
+        (button,) = {
+            str(each): each for each in self.buttons() if each.get("value") == number
+        }.values()
         self.press(button)
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 
 from agentgym_envs.retrieval.dialects import Answer
@@ -77,14 +78,21 @@ class Batcher:
 
         Raises QueueFull, TimedOut, and what the search raised.
         """
+        if not queries:
+            return []
         wanted = self._enqueue(dict.fromkeys(queries), k)
         try:
             await asyncio.wait({one.answer for one in wanted.values()}, timeout=timeout)
         finally:
             for one in wanted.values():
                 one.callers -= 1
-        if not all(one.answer.done() for one in wanted.values()):
+        futures = [one.answer for one in wanted.values()]
+        if not all(future.done() for future in futures):
             raise TimedOut(f"no answer within {timeout:g} s")
+        # Every error is looked at, or asyncio reports it as never seen.
+        for error in [future.exception() for future in futures]:
+            if error is not None:
+                raise error
         return [wanted[query].answer.result() for query in queries]
 
     def close(self) -> None:
@@ -157,10 +165,10 @@ class Batcher:
         while self._waiting and not taken:
             k = next(iter(self._waiting))
             waiting = self._waiting.pop(k)
-            while waiting and len(taken) < self._batch:
-                query = next(iter(waiting))
+            first = list(islice(waiting, self._batch))
+            self.queued -= len(first)
+            for query in first:
                 one = waiting.pop(query)
-                self.queued -= 1
                 if one.callers:
                     taken[query] = one
                 else:

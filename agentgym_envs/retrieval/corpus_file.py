@@ -66,7 +66,7 @@ class FileCorpus(Corpus):
 
     def passage(self, number: int) -> Passage:
         """The passage of that number. Raises IndexError, ValueError where the file has changed."""
-        first, end = (int(at) for at in self._starts[self._checked(number) : number + 2])
+        first, end = self._starts[self._checked(number) : number + 2].tolist()
         try:
             return parse_line(self._bytes[first:end])
         except ValueError as error:
@@ -80,7 +80,7 @@ class FileCorpus(Corpus):
             if id.isascii() and id.isdigit() and str(int(id)) == id and int(id) < len(self):
                 return int(id)
         else:
-            wanted = _hash_of(id)
+            wanted = np.uint64(_hash_of(id))  # any other type would have the whole array converted
             at = int(np.searchsorted(self._hashes, wanted))
             while at < len(self) and self._hashes[at] == wanted:
                 number = int(self._owners[at])
@@ -213,12 +213,16 @@ def _arrays(
     with beside.open("rb") as file:
         at = len(file.readline())
     count = header.count
-    starts = np.memmap(beside, np.int64, "r", at, (count + 1,))
+
+    def mapped(dtype: type, first: int, length: int) -> np.ndarray:
+        # A plain array over the map: an element of np.memmap itself takes microseconds.
+        return np.asarray(np.memmap(beside, dtype, "r", at + 8 * first, (length,)))
+
+    starts = mapped(np.int64, 0, count + 1)
     if header.ids_are_numbers:
         return starts, None, None
-    hashes = np.memmap(beside, np.uint64, "r", at + 8 * (count + 1), (count,))
-    owners = np.memmap(beside, np.int64, "r", at + 8 * (2 * count + 1), (count,))
-    return starts, hashes, owners
+    hashes = mapped(np.uint64, count + 1, count)
+    return starts, hashes, mapped(np.int64, 2 * count + 1, count)
 
 
 # -- reading a corpus file for the first time

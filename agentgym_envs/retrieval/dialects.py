@@ -146,7 +146,9 @@ def read_response(body: bytes, count: int, k: int) -> list[list[Hit]]:
 
 def _queries(fields: dict[str, Any]) -> tuple[str, ...]:
     if "queries" in fields and "query" in fields:
-        raise Refused(422, "queries and query are both there: send a list `queries`, or one `query`")
+        raise Refused(
+            422, "queries and query are both there: send a list `queries`, or one `query`"
+        )
     if "query" in fields:
         return (fields["query"],)
     if "queries" not in fields:

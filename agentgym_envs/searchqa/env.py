@@ -30,8 +30,9 @@ class SearchQAEnv(TextEnv):
     the protocol's correction answers. On the last turn a search is not carried out.
 
     data: question files or folders (see `read_questions`), or None for a generated world
-    (`world_preset`, `world_seed`). corpus: a jsonl file of passages; by default `corpus.jsonl`
-    beside the questions. cache: a folder for the corpus's offsets file, by default beside it.
+    (`world_preset`, `world_seed`: one seed, or several for as many worlds). corpus: a jsonl file of
+    passages; by default `corpus.jsonl` beside the questions. cache: a folder for the corpus's
+    offsets file, by default beside it.
     retriever: what `open_retriever` takes ("bm25", "e5", {"kind": "http", "url": ...}, ...).
     topk: passages a search (the protocol's 3).
     split: train, dev, test, evaluate (of each set its test, else dev, else train rows) or all; a
@@ -72,7 +73,7 @@ class SearchQAEnv(TextEnv):
         retriever: str | Mapping[str, Any] = "bm25",
         topk: int | None = None,
         world_preset: str = "small",
-        world_seed: int = 0,
+        world_seed: int | Sequence[int] = 0,
         split: str = "train",
         datasets: str | Sequence[str] | None = None,
         questions: Mapping[str, int] | None = None,
@@ -100,7 +101,7 @@ class SearchQAEnv(TextEnv):
             cache=None if cache is None else str(cache),
             retriever=json.dumps(retriever, sort_keys=True),
             world_preset=world_preset,
-            world_seed=world_seed,
+            world_seeds=_seeds(world_seed),
         )
         tasks = open_tasks(
             Choice(
@@ -168,7 +169,7 @@ class SearchQAEnv(TextEnv):
 
     def _search(self, query: str) -> Scene:
         try:
-            hits = self._questions.retriever.search([query], self._topk)[0]
+            hits = self._questions.retriever(self.task.id).search([query], self._topk)[0]
         except RetrievalError as error:
             if not self._observe_errors:
                 raise
@@ -225,6 +226,13 @@ def _paths(data: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
     if data is None:
         return ()
     return tuple(str(path) for path in ([data] if isinstance(data, str | Path) else data))
+
+
+def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"world_seed is one seed, or several different ones, got {seed!r}")
+    return seeds
 
 
 def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:

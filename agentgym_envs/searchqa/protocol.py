@@ -78,7 +78,7 @@ PROTOCOLS = {
         # Four searches, and a fifth turn to answer in.
         Protocol(
             name="search_r1",
-            parser="agentgym_envs.parsing_search:search_r1",
+            parser="search_r1",
             max_turns=5,
             question_mark=True,
             passages="titled",
@@ -87,7 +87,7 @@ PROTOCOLS = {
         # Four turns: three searches and an answer.
         Protocol(
             name="verl_agent",
-            parser="agentgym_envs.parsing_search:verl_search",
+            parser="verl_search",
             max_turns=4,
             question_mark=False,
             passages="json",

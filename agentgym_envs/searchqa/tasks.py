@@ -8,7 +8,8 @@ import functools
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +36,7 @@ class Source:
     cache: str | None = None
     retriever: str = '"bm25"'  # open_retriever's settings as JSON
     world_preset: str = "small"
-    world_seed: int = 0
+    world_seeds: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,10 +60,14 @@ class QuestionTasks:
         self._protocol = find_protocol(choice.protocol)
         self._questions = _thinned(_chosen(choice), choice.at_most)
         self.ids: tuple[str, ...] = self._questions.ids
-        self.corpus, self.retriever = open_search(choice.source)  # last: it can take minutes
+        self.corpus, self._retriever = open_search(choice.source)  # last: it can take minutes
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_tasks, (self.choice,)
+
+    def retriever(self, task_id: str) -> Retriever:
+        """Who searches for the answer to a question."""
+        return self._retriever
 
     def question(self, task_id: str) -> Question:
         """Raises KeyError."""
@@ -95,7 +100,54 @@ class QuestionTasks:
         return [question.question]
 
 
-def open_tasks(choice: Choice) -> QuestionTasks:
+class WorldsTasks:
+    """The questions of several generated worlds, each asked over its own encyclopaedia.
+
+    Ids are `<seed>/<the world's own id>`; the worlds take turns.
+    """
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        seeds = choice.source.world_seeds
+        alone = [
+            replace(choice, at_most=None, source=replace(choice.source, world_seeds=(seed,)))
+            for seed in seeds
+        ]
+        self._worlds = {str(seed): open_tasks(one) for seed, one in zip(seeds, alone, strict=True)}
+        rounds = zip_longest(
+            *([f"{seed}/{id}" for id in tasks.ids] for seed, tasks in self._worlds.items())
+        )
+        ids = [id for taken in rounds for id in taken if id is not None]
+        self.ids: tuple[str, ...] = tuple(ids[: choice.at_most])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_tasks, (self.choice,)
+
+    def retriever(self, task_id: str) -> Retriever:
+        """Who searches for the answer to a question."""
+        world, inner = self._find(task_id)
+        return world.retriever(inner)
+
+    def question(self, task_id: str) -> Question:
+        """Raises KeyError."""
+        world, inner = self._find(task_id)
+        return world.question(inner)
+
+    def task(self, task_id: str) -> Task:
+        world, inner = self._find(task_id)
+        return replace(world.task(inner), id=task_id)
+
+    def _find(self, task_id: str) -> tuple["Tasks", str]:
+        seed, _, inner = task_id.partition("/")
+        if seed not in self._worlds:
+            raise KeyError(f"no question {task_id!r}; the first of {len(self.ids)}: {self.ids[0]}")
+        return self._worlds[seed], inner
+
+
+Tasks = QuestionTasks | WorldsTasks
+
+
+def open_tasks(choice: Choice) -> Tasks:
     """The tasks of a choice, opened once a process.
 
     Raises ValueError for a split, set, protocol or verifier that is not there, FileNotFoundError
@@ -114,12 +166,13 @@ def open_search(source: Source) -> tuple[Corpus | None, Retriever]:
         return _open_search(source)
 
 
-@functools.lru_cache(maxsize=16)
-def _open_tasks(choice: Choice) -> QuestionTasks:
-    return QuestionTasks(choice)
+@functools.lru_cache(maxsize=64)
+def _open_tasks(choice: Choice) -> Tasks:
+    several = len(choice.source.world_seeds) > 1
+    return WorldsTasks(choice) if several else QuestionTasks(choice)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=64)
 def _open_search(source: Source) -> tuple[Corpus | None, Retriever]:
     from agentgym_envs.retrieval.open import open_retriever
 
@@ -153,7 +206,7 @@ def _questions_of(data: tuple[str, ...]) -> QuestionSet:
 def _world(source: Source) -> "World":
     from agentgym_envs.searchqa.world import generated_world
 
-    return generated_world(source.world_preset, source.world_seed)
+    return generated_world(source.world_preset, source.world_seeds[0])
 
 
 def _chosen(choice: Choice) -> QuestionSet:

@@ -169,10 +169,8 @@ def shop_app(
             response.set_cookie(VISIT, key, httponly=True, samesite="lax")
         return response
 
-    @app.post("/{deed}")
-    async def do(request: Request, deed: str) -> Response:
-        if deed not in DEEDS:
-            raise HTTPException(404, "There is no such page.")
+    async def do(request: Request) -> Response:
+        deed = request.url.path.removeprefix("/")
         visit = visits.find(request.cookies.get(VISIT, ""))
         if visit is None:
             minutes = f"{visits.idle_s / 60:g}"
@@ -191,6 +189,8 @@ def shop_app(
             raise HTTPException(400, f"Malformed form: {wrong}.") from None
         return RedirectResponse(f"/?notice={notice}" if notice else "/", 303)
 
+    for deed in DEEDS:
+        app.post(f"/{deed}")(do)
     return app
 
 

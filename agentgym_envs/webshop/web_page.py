@@ -104,7 +104,9 @@ def _side(env: WebShopEnv, form: Form) -> Html:
         "aside",
         tag("section", tag("h2", "Your actions"), listed),
         tag("section", tag("h2", "What an agent sees now"), seen),
-        "" if env.episode.stop_reason else tag("section", _restarts(form, main=False)),
+        ""
+        if env.episode.stop_reason
+        else tag("section", tag("h2", "Begin anew"), _restarts(form, main=False)),
     )
 
 

@@ -91,7 +91,9 @@ def test_generated_games_are_written_packed_and_evaluated(tmp_path):
     made = run("generate", "alfworld", str(folder), *chosen, "--seed", "5").stdout
     assert made == f"8 games in {folder} (difficulty tiny, seed 5)\n"
     assert GameLibrary(folder).splits == ("train", "valid_seen")
-    assert run("pack", "alfworld", str(folder), str(packed)).stdout.startswith(f"8 games in {packed} (")
+    assert run("pack", "alfworld", str(folder), str(packed)).stdout.startswith(
+        f"8 games in {packed} ("
+    )
     tables = [
         run("evaluate", ALFWORLD, "--set", f"data={source}", "--set", "split=seen").stdout
         for source in (folder, packed)

@@ -244,7 +244,7 @@ class Broken:
 @pytest.fixture
 def broken(library, protocol, monkeypatch):
     env = make(library, protocol=protocol)
-    monkeypatch.setattr(env.tasks, "retriever", Broken())
+    monkeypatch.setattr(env.tasks, "retriever", lambda task_id: Broken())
     env.reset(options={"task_id": MAYOR})
     return env
 
@@ -259,7 +259,7 @@ def test_a_failing_retriever_raises_and_the_turn_can_be_tried_again(broken, monk
 
 def test_a_failure_can_be_shown_instead(library, protocol, monkeypatch):
     env = make(library, protocol=protocol, on_retrieval_error="observe")
-    monkeypatch.setattr(env.tasks, "retriever", Broken())
+    monkeypatch.setattr(env.tasks, "retriever", lambda task_id: Broken())
     env.reset(options={"task_id": MAYOR})
     text, _, terminated, truncated, info = say(env, "<search>Londinium</search>")
     assert "Search error: no server [/information] here" in text
@@ -377,3 +377,28 @@ def test_fewer_questions_are_spread_over_the_sets(library, tmp_path):
     )
     sets = [env.tasks.task(id).facts["data_source"] for id in env.tasks.ids]
     assert sets == ["nq"] * 5 + ["popqa"] * 5
+
+
+# -- several worlds
+
+
+def test_each_of_several_worlds_is_asked_over_its_own_encyclopaedia():
+    """An expert solves all of them; one world's passages never answer another's question."""
+    env = SearchQAEnv(world_preset="nano", world_seed=[3, 4], split="test")
+    alone = {
+        seed: SearchQAEnv(world_preset="nano", world_seed=seed, split="test") for seed in (3, 4)
+    }
+    assert len(env.tasks.ids) == sum(len(one.tasks.ids) for one in alone.values())
+    assert [id.partition("/")[0] for id in env.tasks.ids[:4]] == ["3", "4", "3", "4"]
+    for task_id in env.tasks.ids[:20]:
+        seed, _, inner = task_id.partition("/")
+        episode, verdict = play(env, ExpertPolicy(), task_id)
+        same, _ = play(alone[int(seed)], ExpertPolicy(), inner)
+        assert verdict.success
+        assert [turn.facts for turn in episode.turns] == [turn.facts for turn in same.turns]
+
+
+@pytest.mark.parametrize("seeds", [[], [1, 1]])
+def test_seeds_of_worlds_that_make_no_sense(seeds):
+    with pytest.raises(ValueError, match="several different ones"):
+        SearchQAEnv(world_preset="nano", world_seed=seeds)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym_envs.parsing_search import cut, read_action, search_r1, verl_search
+from agentgym_envs.parsing_search import cut, read_action, search_r1, spoken_search, verl_search
 
 PIECES = st.lists(
     st.sampled_from(
@@ -104,3 +104,18 @@ def test_many_open_tags_take_no_quadratic_time():
 )
 def test_only_a_whole_block_is_an_action(action):
     assert read_action(action) is None
+
+
+@pytest.mark.parametrize(
+    ("response", "action"),
+    [
+        ("need: mayor of Ur\nsearch  Ur ", "<search>Ur</search>"),
+        ("answer Ann Bo", "<answer>Ann Bo</answer>"),
+        ("answer Ann\nthat is all", ""),
+        ("search", ""),
+        ("look Ur", ""),
+        ("", ""),
+    ],
+)
+def test_spoken_search(response, action):
+    assert spoken_search(response, ()) == (action, bool(action))

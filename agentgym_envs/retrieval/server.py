@@ -1,0 +1,245 @@
+"""A retriever as a service, for agents in other processes and on other machines.
+
+    POST /retrieve   both dialects (see `dialects`)
+    GET  /health     {"status", "fingerprint", "requests", "queries", "queued"}
+    GET  /metrics    Prometheus' text format
+    GET  /docs       the same as OpenAPI
+
+Needs fastapi and uvicorn (`pip install "agentgym-envs[serve]"`).
+"""
+
+import contextlib
+import hmac
+import ipaddress
+import socket
+from collections.abc import AsyncIterator, Callable
+from importlib import import_module
+from typing import Any
+
+from agentgym_envs.retrieval.dialects import DEFAULT_TOPK, Limits
+from agentgym_envs.retrieval.endpoint import (
+    Receive,
+    RetrieveEndpoint,
+    Scope,
+    Send,
+    Service,
+    refuse,
+)
+from agentgym_envs.retrieval.types import Retriever
+
+_BACKLOG = 2048  # connections that wait to be accepted: a whole fleet may come at once
+_KEEP_ALIVE = 75  # seconds that an idle connection stays; agents think between their searches
+
+
+def serve(
+    retriever: Retriever,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    token: str | None = None,
+    *,
+    limits: Limits | None = None,
+    service: Service | None = None,
+    on_ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Serve until the process is told to stop (SIGINT, SIGTERM).
+
+    Requests that were taken are answered first. port 0: any free one. on_ready: told the address
+    once connections are taken. token: what clients send as `Authorization: Bearer ...`.
+    Raises ValueError for a host that others can reach without a token, ModuleNotFoundError without
+    fastapi or uvicorn, and OSError where the port cannot be had.
+    """
+    if token is None and not is_loopback(host):
+        raise ValueError(
+            f"{host} can be reached from other machines: set a token, or serve on 127.0.0.1"
+        )
+    uvicorn = _needed("uvicorn")
+    app = make_app(retriever, token=token, limits=limits, service=service)
+    with _listening(host, port) as listener:
+        at = f"[{host}]" if ":" in host else host
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=_KEEP_ALIVE,
+        )
+        on_ready(f"http://{at}:{listener.getsockname()[1]}")
+        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it is done
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+def make_app(
+    retriever: Retriever,
+    *,
+    token: str | None = None,
+    limits: Limits | None = None,
+    service: Service | None = None,
+) -> Any:
+    """The FastAPI application, for a server of your own. It belongs to one event loop.
+
+    Raises ValueError for an empty token or one that is not ASCII.
+    """
+    fastapi = _needed("fastapi")
+    endpoint = RetrieveEndpoint(retriever, limits or Limits(), service or Service())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        yield
+        endpoint.batcher.close()
+
+    app = fastapi.FastAPI(title="Retrieval", lifespan=lifespan)
+    if token is not None:
+        app.add_middleware(BearerToken, token=token)
+    # As a plain route: one through FastAPI's validation costs more than the search.
+    app.router.add_route("/retrieve", endpoint, methods=["POST"])
+
+    @app.get("/health")
+    async def health() -> dict[str, str | int]:
+        return {
+            "status": "ok",
+            "fingerprint": endpoint.fingerprint,
+            "requests": endpoint.metrics.requests.total(),
+            "queries": endpoint.metrics.queries,
+            "queued": endpoint.batcher.queued,
+        }
+
+    @app.get("/metrics", response_class=fastapi.Response)
+    async def metrics() -> Any:
+        text = endpoint.metrics.text(
+            queued=endpoint.batcher.queued,
+            cached=len(endpoint.answers),
+            cache_hits=endpoint.answers.hits,
+            cache_misses=endpoint.answers.misses,
+        )
+        return fastapi.Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    described = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        schema = described()
+        schema.setdefault("paths", {})["/retrieve"] = _described(endpoint.limits)
+        return schema
+
+    app.openapi = openapi
+    return app
+
+
+class BearerToken:
+    """Lets requests through that carry the token, and answers 401 to all others."""
+
+    def __init__(self, app: Callable[[Scope, Receive, Send], Any], token: str) -> None:
+        if not token or not token.isascii() or token != token.strip():
+            raise ValueError("a token is one or more ASCII characters, without blanks around it")
+        self._app, self._expected = app, b"Bearer " + token.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._carried(scope):
+            await self._app(scope, receive, send)
+            return
+        message = "this server wants a token: send the header `Authorization: Bearer TOKEN`"
+        await refuse(send, 401, message, ("www-authenticate", "Bearer"))
+
+    def _carried(self, scope: Scope) -> bool:
+        sent = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(sent) == 1 and hmac.compare_digest(sent[0], self._expected)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server on that host."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None
+
+
+def _needed(module: str) -> Any:
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise ModuleNotFoundError(
+            f"{module} is not installed and a retrieval server needs it: "
+            'pip install "agentgym-envs[serve]"',
+            name=module,
+        ) from error
+
+
+def _described(limits: Limits) -> dict[str, Any]:
+    """`/retrieve` in OpenAPI."""
+    query = {"type": "string", "maxLength": limits.characters}
+    rest = {
+        "topk": {
+            "type": ["integer", "null"],
+            "minimum": 1,
+            "maximum": limits.topk,
+            "default": DEFAULT_TOPK,
+        },
+        "return_scores": {"type": ["boolean", "null"], "default": False},
+    }
+    queries = {"type": "array", "items": query, "maxItems": limits.queries}
+    asked = [
+        {
+            "title": title,
+            "type": "object",
+            "required": [field],
+            "properties": {field: schema, **rest},
+            "additionalProperties": False,
+        }
+        for title, field, schema in (
+            ("search_r1", "queries", queries),
+            ("verl_agent", "query", query),
+        )
+    ]
+    document = {
+        "type": "object",
+        "required": ["id", "contents"],
+        "properties": {"id": {"type": "string"}, "contents": {"type": "string"}},
+    }
+    scored = {
+        "type": "object",
+        "required": ["document", "score"],
+        "properties": {"document": document, "score": {"type": "number"}},
+    }
+    hits = {"type": "array", "items": {"anyOf": [scored, document]}}
+    answer = {
+        "type": "object",
+        "required": ["result"],
+        "properties": {"result": {"type": "array", "items": hits}},
+    }
+    errors = {
+        "400": "The body is not JSON.",
+        "401": "The token is missing or wrong.",
+        "413": "The body is too large.",
+        "422": "A field is wrong; `detail` says which.",
+        "502": "The retriever could not answer.",
+        "503": "The queue is full; come back after `Retry-After` seconds.",
+        "504": "No answer in time.",
+    }
+    return {
+        "post": {
+            "summary": "The best passages of each query",
+            "operationId": "retrieve",
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": {"oneOf": asked}}},
+            },
+            "responses": {
+                "200": {
+                    "description": "One list for each query, best first; wrapped with a score "
+                    "where return_scores is true.",
+                    "content": {"application/json": {"schema": answer}},
+                },
+                **{status: {"description": text} for status, text in errors.items()},
+            },
+        }
+    }
