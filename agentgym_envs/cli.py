@@ -67,8 +67,24 @@ def play(
     settings: Settings = None,
     seed: int = 0,
     task: Annotated[str | None, typer.Option(help="Play this task.")] = None,
+    web: Annotated[bool, typer.Option("--web", help="WebShop: play in the browser.")] = False,
+    host: Annotated[
+        str, typer.Option(help="With --web; others than loopback need --token.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="With --web; 0: any free one.")
+    ] = 8000,
+    token: Annotated[str | None, typer.Option(help="With --web: what visitors must bring.")] = None,
 ) -> None:
     """Play an environment yourself, one action per line. Ctrl-D stops."""
+    if web:
+        from agentgym_envs.webshop.web import serve
+
+        serve(
+            *(env_id, _parsed(settings), seed, task, host, port, token),
+            on_start=lambda address: out.print(f"shop at {address} (Ctrl-C stops)", markup=False),
+        )
+        return
     env = _make(env_id, settings)
     options = {"task_id": task} if task else None
     _, info = env.reset(seed=seed, options=options)

@@ -8,12 +8,14 @@ everywhere.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar, Literal, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
+from gymnasium.utils import seeding
 
 from agentgym_envs.order import Permutation
 from agentgym_envs.parsing import find_parser
@@ -103,20 +105,27 @@ class TextEnv(gym.Env[Observation, str]):
         self.render_mode = render_mode
         self._parser_name = parser
         self._parse = find_parser(parser)
-        self.action_space = Unicode(max_length)
-        self.observation_space = (
-            Unicode(max_length)
-            if observation_mode == "text"
-            else spaces.Dict(
-                text=Unicode(max_length),
-                admissible=spaces.Sequence(Unicode(max_length)),
-                turn=spaces.Discrete(max_turns + 1),
-            )
-        )
+        self._max_length = max_length
         self._order = Permutation(0, 0)
         self._place = 0
         self._seed: int | None = None
         self._run: _Run | None = None
+
+    # Gymnasium's spaces, made when asked for: thousands of environments never are.
+
+    @cached_property
+    def action_space(self) -> spaces.Space[str]:  # type: ignore[override]
+        return Unicode(self._max_length)
+
+    @cached_property
+    def observation_space(self) -> spaces.Space[Any]:  # type: ignore[override]
+        if self.observation_mode == "text":
+            return Unicode(self._max_length)
+        return spaces.Dict(
+            text=Unicode(self._max_length),
+            admissible=spaces.Sequence(Unicode(self._max_length)),
+            turn=spaces.Discrete(self.max_turns + 1),
+        )
 
     # What a subclass gives.
 
@@ -234,8 +243,8 @@ class TextEnv(gym.Env[Observation, str]):
                 "task_id": run.task.id,
                 "task_hash": run.task.hash,
                 "order": [self._order.count, self._order.key, self._place],
-                "dice_at_start": run.dice_at_start,
                 "dice": self.np_random.bit_generator.state,
+                "dice_at_start": self._dice_at_start(),
                 "responses": [turn.response for turn in run.turns],
                 "scene": content_hash(self.scene.text),
             }
@@ -292,11 +301,18 @@ class TextEnv(gym.Env[Observation, str]):
 
     def _begin(self, task_id: str) -> tuple[Observation, dict[str, Any]]:
         task = self.tasks.task(task_id)
-        self._run = _Run(task, Scene(""), dict(self.np_random.bit_generator.state))
+        # No dice are made for this: an environment that never draws never has any.
+        dice = self._np_random
+        self._run = _Run(task, Scene(""), "" if dice is None else _written(dice))
         self._run.scene = self.start(task)
         if self.render_mode == "human":
             print(f"{self.scene.text}\n")
         return self._observe(), self._info()
+
+    def _dice_at_start(self) -> dict[str, Any]:
+        """The dice's state when the episode began; dice made since then began with their seed."""
+        written = self._playing.dice_at_start
+        return json.loads(written or _written(seeding.np_random(self.np_random_seed)[0]))
 
     @property
     def _playing(self) -> "_Run":
@@ -349,11 +365,11 @@ class TextEnv(gym.Env[Observation, str]):
 
 @dataclass(slots=True)
 class _Run:
-    """The episode being played."""
+    """The episode being played. `dice_at_start`: a state as JSON, a third of its size."""
 
     task: Task
     scene: Scene
-    dice_at_start: dict[str, Any]
+    dice_at_start: str
     turns: list[Turn] = field(default_factory=list)
     invalid_turns: int = 0
     action: str = ""
@@ -369,3 +385,7 @@ class _Run:
         if self.terminated:
             return "done"
         return "max_turns" if self.truncated else ""
+
+
+def _written(dice: np.random.Generator) -> str:
+    return json.dumps(dice.bit_generator.state)

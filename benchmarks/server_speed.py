@@ -42,6 +42,7 @@ from agentgym_envs.retrieval.types import Passage
 TOPK = 3
 GROUP = 8  # agents that ask one question
 TOGETHER = 64  # queries of a request, where a turn's queries go together
+WARMING = 512
 
 
 @dataclass
@@ -116,7 +117,7 @@ def _arguments() -> argparse.Namespace:
 def measure(args: argparse.Namespace, seed: int) -> list[Row]:
     count, agents = args.requests, args.agents
     # Every load has queries of its own: no server knows them from the load before.
-    texts = iter(_queries(args.passages, 3 * count + 2 * count // GROUP, seed))
+    texts = iter(_queries(args.passages, 3 * count + 2 * WARMING, seed))
 
     def drawn(size: int) -> list[str]:
         return [next(texts) for _ in range(size)]
@@ -139,11 +140,20 @@ def measure(args: argparse.Namespace, seed: int) -> list[Row]:
         ],
         4,
     )
+    known = drawn(WARMING)
+    warming = Load(
+        [write_request([query], TOPK, "verl_agent") for query in drawn(WARMING)]
+        + [
+            write_request(known[at : at + TOGETHER], TOPK, "search_r1")
+            for at in range(0, WARMING, TOGETHER)
+        ],
+        agents,
+    )
     loads = {"single": single, "alone": alone, "groups": groups, "together": together}
     took: dict[tuple[str, str], Took] = {}
     for name, run in (("ours", _ours), ("no window", _ours_at_once), ("peer", _peer)):
         with _server(run, args.passages, seed) as (port, pid):
-            carry(port, pid, Load(loads["alone"].bodies[:200], 4))  # everything is loaded
+            carry(port, pid, warming)  # after which everything is loaded
             for kind, load in loads.items():
                 took[name, kind] = carry(port, pid, load)
     return list(_rows(took, agents))

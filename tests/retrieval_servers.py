@@ -1,15 +1,16 @@
-"""Retrieval servers in processes of their own, for tests; also `python retrieval_servers.py PORT`."""
+"""Retrieval servers in processes of their own; `python retrieval_servers.py PORT DELAY` is one."""
 
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from time import sleep
 
 from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
 from agentgym_envs.retrieval.corpus import Corpus
 from agentgym_envs.retrieval.server import serve
-from agentgym_envs.retrieval.types import Passage
+from agentgym_envs.retrieval.types import Hit, Passage
 
 COUNT = 400
 
@@ -31,10 +32,24 @@ def free_port() -> int:
         return taken.getsockname()[1]
 
 
+class Delayed:
+    """Says when it begins to search and takes its time."""
+
+    def __init__(self, retriever: BM25Retriever, seconds: float):
+        self._retriever, self._seconds = retriever, seconds
+        self.fingerprint = retriever.fingerprint
+
+    def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
+        print("searching", flush=True)
+        sleep(self._seconds)
+        return self._retriever.search(queries, k)
+
+
 @contextmanager
-def running(port: int) -> Iterator[subprocess.Popen[str]]:
+def running(port: int, delay: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     """A server over the small corpus that takes connections; killed at the end if it still runs."""
-    process = started(port)
+    command = [sys.executable, __file__, str(port), str(delay)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         process.stdout.readline()
         yield process
@@ -44,12 +59,10 @@ def running(port: int) -> Iterator[subprocess.Popen[str]]:
         process.stdout.close()
 
 
-def started(port: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, __file__, str(port)], stdout=subprocess.PIPE, text=True
-    )
-
-
 if __name__ == "__main__":
-    retriever = small_retriever()
-    serve(retriever, port=int(sys.argv[1]), on_ready=lambda url: print(url, flush=True))
+    retriever, delay = small_retriever(), float(sys.argv[2])
+    serve(
+        Delayed(retriever, delay) if delay else retriever,
+        port=int(sys.argv[1]),
+        on_ready=lambda url: print(url, flush=True),
+    )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from agentgym_envs.parsing import Parsed
 from agentgym_envs.webshop.catalogue import Catalogue, open_catalogue
 from agentgym_envs.webshop.goals import GoalSet
 from agentgym_envs.webshop.product import Product
@@ -30,13 +31,17 @@ def is_fork(record: Mapping[str, Any]) -> bool:
     return record["config"].get("env") == "fork"
 
 
+def as_written(response: str, admissible: tuple[str, ...]) -> Parsed:
+    """A parser that changes nothing; the official shop refuses " search[x]" for its blank."""
+    return Parsed(response, True)
+
+
 class Replays:
     """Opens sessions as they were recorded; one catalogue and goal set for all that share them."""
 
     def __init__(self, shop_data: Path) -> None:
         self._folder = shop_data
         self._goals: dict[tuple, GoalSet] = {}
-        self._images: dict[str, dict[str, dict[str, str | None]]] = {}
 
     def open(self, record: Mapping[str, Any]) -> Session:
         config, name = record["config"], record["dataset"].partition("-")[0]
@@ -49,7 +54,6 @@ class Replays:
             show_attributes=bool(config.get("show_attrs", 0)),
             hidden_commands=True,
             dice=random.Random(0),
-            option_images=lambda asin: self._pictures(name)[asin],
         )
 
     def _goal_set(self, catalogue: Catalogue, name: str, config: Mapping[str, Any]) -> GoalSet:
@@ -58,24 +62,6 @@ class Replays:
             kind = "human" if config["human_goals"] else "synthetic"
             self._goals[key] = GoalSet(catalogue, kind, price_seed=config["seed"])
         return self._goals[key]
-
-    def _pictures(self, name: str) -> dict[str, dict[str, str | None]]:
-        """asin -> option value -> address of its picture, from the official product file."""
-        if name not in self._images:
-            (path,) = (self._folder / name).glob("items_shuffle*.json")
-            self._images[name] = {}
-            for row in json.loads(path.read_text(encoding="utf-8")):
-                self._images[name].setdefault(row["asin"], _pictures_of(row))
-        return self._images[name]
-
-
-def _pictures_of(row: Mapping[str, Any]) -> dict[str, str | None]:
-    options = row["customization_options"] or {}
-    return {
-        value["value"].strip().replace("/", " | ").lower(): value.get("image")
-        for values in options.values()
-        for value in values or ()
-    }
 
 
 def goods(asin: str, **facts: Any) -> Product:

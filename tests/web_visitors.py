@@ -101,7 +101,7 @@ def hostile_data(folder: Path) -> Path:
         "query": EVIL,
         "images": [EVIL_ADDRESS],
     }
-    asins = ("B1", "<b>\"'&", "</a><i>", "click[x]")
+    asins = ("B1", "<b>\"'&", "</a><i>", "javascript")
     wish = {
         "instruction": f"buy a mug {EVIL}",
         "instruction_attributes": [EVIL],

@@ -10,47 +10,16 @@ from agentgym_envs.retrieval.porter import stem
 from agentgym_envs.retrieval.word_break import LONGEST, unicode_words
 
 ANALYSER = "english-1"
-STOP_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
-)
+STOP_WORDS = frozenset({
+    "a", "an", "and", "are", "as", "at", "be", "but", "by", "for", "if", "in", "into", "is", "it",
+    "no", "not", "of", "on", "or", "such", "that", "the", "their", "then", "there", "these",
+    "they", "this", "to", "was", "will", "with",
+})  # fmt: skip
 # Terms are remembered per word; when this many are known, all are forgotten.
 _REMEMBERED = 1_000_000
 _ASCII_WORDS = re.compile(
-    r"\w+(?:(?:(?<=[a-zA-Z])['.:](?=[a-zA-Z])|(?<=[0-9])['.,;](?=[0-9]))\w+)*", re.ASCII
+    r"_*[a-zA-Z0-9]\w*(?:(?:(?<=[a-zA-Z])['.:](?=[a-zA-Z])|(?<=[0-9])['.,;](?=[0-9]))\w+)*",
+    re.ASCII,
 )
 _POSSESSIVE = re.compile("['’＇][sS]$")
 
@@ -78,7 +47,7 @@ class _Terms(dict[str, str]):
 def _term(word: str) -> str:
     base = _POSSESSIVE.sub("", word)
     base = base.lower() if base.isascii() else "".join(map(_lower, base))
-    return "" if base in STOP_WORDS or not base.strip("_") else stem(base)
+    return "" if base in STOP_WORDS else stem(base)
 
 
 def _lower(letter: str) -> str:

@@ -46,7 +46,7 @@ class BM25:
     def __init__(
         self, postings: Postings, *, engine: Engine = "auto", corpus: str = "", folder: str = ""
     ) -> None:
-        self._postings = postings
+        self.postings = postings
         self._vocabulary = Vocabulary(postings)
         self._folder = folder
         self.corpus = corpus
@@ -123,22 +123,22 @@ class BM25:
 
     def arrays(self) -> dict[str, Array]:
         """All there is to keep, by name."""
-        return self._postings.arrays()
+        return self.postings.arrays()
 
     def save(self, folder: str | PathLike[str]) -> None:
         """Write the index into a folder, in place of one that is there."""
         place = Path(folder)
         (place / MANIFEST).unlink(missing_ok=True)
         write_arrays(self.arrays(), place)
-        write_manifest(place, self._postings, self.corpus, self._check())
+        write_manifest(place, self.postings, self.corpus, self._check())
 
     def __len__(self) -> int:
-        return len(self._postings.lengths)
+        return len(self.postings.lengths)
 
     @property
     def constants(self) -> tuple[float, float]:
         """k1 and b."""
-        k1, b = self._postings.constants.tolist()
+        k1, b = self.postings.constants.tolist()
         return k1, b
 
     def search_one(self, query: str, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
@@ -160,10 +160,12 @@ class BM25:
 
         Raises ValueError for k < 1 and IndexError for a number that is no term's.
         """
-        size = len(self._postings.starts) - 1
+        size = len(self.postings.starts) - 1
         if not all(0 <= term < size for term in terms):
             raise IndexError(f"terms are numbered 0 to {size - 1}, not all of {list(terms)} are")
-        return self._top(Counter(terms), k)
+        starts = self.postings.starts
+        held = [term for term in terms if starts[term] < starts[term + 1]]
+        return self._top(Counter(held), k)
 
     def _top(self, wanted: Mapping[int, int], k: int) -> Found:
         if k < 1:
@@ -176,16 +178,16 @@ class BM25:
     def _searcher(self):
         # On first use: importing numba takes longer than opening an index.
         if self.engine == "numpy":
-            return NumpySearch(self._postings)
+            return NumpySearch(self.postings)
         from agentgym_envs.retrieval.bm25_numba import NumbaSearch
 
-        return NumbaSearch(self._postings)
+        return NumbaSearch(self.postings)
 
     def _check(self) -> Check:
         """A query of three terms, none of them in very many documents."""
-        size = len(self._postings.hashes)
+        size = len(self.postings.hashes)
         some = range(0, size, max(size // 1000, 1))
-        held = {term: int(np.diff(self._postings.starts[term : term + 2])[0]) for term in some}
+        held = {term: int(np.diff(self.postings.starts[term : term + 2])[0]) for term in some}
         common = sorted((term for term in some if held[term] <= 1000), key=lambda t: -held[t])
         query = " ".join(self._vocabulary.spelling(term) for term in common[:3])
         numbers, scores = self.search_one(query, 3)

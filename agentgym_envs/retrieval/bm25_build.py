@@ -62,7 +62,7 @@ def write_postings(
     for documents in _write_chunks(runs, building, done, processes):
         tell(documents)
     chunks = [_read_chunk(path) for path in _chunk_folders(building)]
-    postings = merged(chunks, k1, b, room=_room_in(folder))
+    postings = merged(chunks, k1, b, room=room_in(folder))
     write_arrays(_small(postings), folder)
     del chunks
     shutil.rmtree(building)
@@ -144,7 +144,7 @@ def _read_chunk(path: Path) -> Chunk:
     return Chunk(**arrays)
 
 
-def _room_in(folder: Path) -> Callable[[str, int, DTypeLike], Array]:
+def room_in(folder: Path) -> Callable[[str, int, DTypeLike], Array]:
     """Makes the large arrays as files."""
 
     def room(name: str, size: int, kind: DTypeLike) -> Array:

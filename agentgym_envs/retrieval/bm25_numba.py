@@ -23,6 +23,8 @@ RANGE = 1 << 16
 _SLACK = 1 + 1e-12
 # Looking one document up takes as long as passing so many postings.
 _SCAN = 16
+# So many of the best so far are looked up to learn what score can be reached.
+_LEADERS = 16
 
 
 class NumbaSearch:
@@ -127,8 +129,9 @@ def _first_from(documents, begin, end, number):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _kth(values, size, k, top):
-    """The k-th largest of the first `size` values; needs size >= k. `top` [k] is scratch."""
+def _kth(values, size, top):
+    """The k-th largest of the first `size` values; needs size >= k = len(top), which is scratch."""
+    k = len(top)
     top[:] = values[:k]
     top.sort()
     for at in range(k, size):
@@ -144,15 +147,16 @@ def _kth(values, size, k, top):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _floor(sums, met, found, first, k, rest, lists):
-    """A score that k documents are known to reach: the k best so far, looked up in all lists.
+    """A score that k documents are known to reach: the best so far, looked up in all lists.
 
     `rest`: the places in the query of the terms still to come. Needs found >= k.
     """
     starts, documents, counts, lengths, norms, terms, weights, places = lists
-    top, partial = np.empty(k), np.empty(found)
+    leaders = min(max(k, _LEADERS), found)
+    top, partial = np.empty(leaders), np.empty(found)
     for at in range(found):
         partial[at] = sums[met[at] - first]
-    bar = _kth(partial, found, k, top)
+    bar = _kth(partial, found, top)
     size = 0
     for at in range(found):
         if partial[at] < bar:
@@ -166,9 +170,9 @@ def _floor(sums, met, found, first, k, rest, lists):
                 score += _part(weights[which], counts[place], norms[lengths[number]])
         partial[size] = score
         size += 1
-        if size == 2 * k:
+        if size == 2 * leaders:
             break
-    return np.float32(_kth(partial, size, k, top))
+    return np.float32(_kth(partial, size, top[:k]))
 
 
 @njit(cache=True, nogil=True, error_model="numpy", inline="always")

@@ -22,6 +22,8 @@ Found = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 # A list this short is added rather than thought about.
 _SHORT = 512
+# So many of the best so far are looked up to learn what score can be reached.
+_LEADERS = 16
 # Sums of bounds are rounded too; nothing is dropped for that.
 _SLACK = 1 + 1e-12
 
@@ -87,12 +89,13 @@ class NumpySearch:
         self, documents: Numbers, scores: Floats, plan: Sequence[Wanted], k: int
     ) -> np.float32:
         """A score that k documents are known to reach: the best so far, looked up in all lists."""
-        if len(scores) > k:
-            leaders = np.argpartition(scores, len(scores) - k)[len(scores) - k :]
+        few = max(k, _LEADERS)
+        if len(scores) > few:
+            leaders = np.argpartition(scores, len(scores) - few)[len(scores) - few :]
             documents, scores = documents[leaders], scores[leaders]
         for term, weight in plan:
             scores = scores + self._looked_up(term, weight, documents)
-        return np.float32(scores.min())
+        return np.float32(np.partition(scores, len(scores) - k)[len(scores) - k])
 
     def _looked_up(self, term: int, weight: np.float32, documents: Numbers) -> Parts:
         """What a term adds to each of `documents`: 0 where it does not occur."""

@@ -1,5 +1,6 @@
 """A retriever somewhere else: ours or a published one, over either `/retrieve` dialect."""
 
+import contextlib
 import hashlib
 import itertools
 import json
@@ -17,6 +18,7 @@ from agentgym_envs.retrieval.types import Hit, RetrievalError
 
 TOKEN_VARIABLE = "AGENTGYM_RETRIEVE_TOKEN"
 _PASSING = (408, 425, 429, 500, 502, 503, 504)  # statuses of trouble that may be over soon
+_UNREADABLE = (ValueError, KeyError, TypeError, RecursionError)  # a body that is not as expected
 
 
 class HTTPRetriever:
@@ -234,16 +236,14 @@ def _failure(url: str, attempts: int, message: str) -> RetrievalError:
 def _told(reply: Reply) -> str:
     """Status and what the body says about it."""
     text = reply.body[:300].decode("utf-8", "replace")
-    try:
+    with contextlib.suppress(*_UNREADABLE):  # then it is shown as it is
         text = str(json.loads(reply.body)["detail"])[:300]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        pass  # not a body of ours: shown as it is
     return f"status {reply.status}, {text}"
 
 
 def _fingerprint(reply: Reply) -> str | None:
     try:
         named = json.loads(reply.body)["fingerprint"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except _UNREADABLE:
         return None
     return named if isinstance(named, str) and reply.status == 200 else None

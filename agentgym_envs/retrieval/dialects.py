@@ -31,7 +31,7 @@ class Limits:
     topk: int = 100
     body: int = 16 * 2**20  # bytes of a request
     queue: int = 16_384  # queries that wait, of all requests
-    timeout: float = 60.0  # seconds that a request may wait for its answer
+    timeout: float = 50.0  # seconds a request may wait: less than its client, so that it is told
 
     def __post_init__(self) -> None:
         for name in ("queries", "characters", "topk", "body", "timeout"):
@@ -146,9 +146,7 @@ def read_response(body: bytes, count: int, k: int) -> list[list[Hit]]:
 
 def _queries(fields: dict[str, Any]) -> tuple[str, ...]:
     if "queries" in fields and "query" in fields:
-        raise Refused(
-            422, "queries and query are both there: send a list `queries`, or one `query`"
-        )
+        raise Refused(422, "queries and query are both there: send one of them")
     if "query" in fields:
         return (fields["query"],)
     if "queries" not in fields:

@@ -5,7 +5,7 @@ request would cost.
 """
 
 import json
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -27,6 +27,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
+_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +80,7 @@ class RetrieveEndpoint:
             await refuse(send, status, str(error))
         except QueueFull as error:
             status = 503
-            await refuse(send, status, str(error), ("retry-after", str(error.retry_after)))
+            await refuse(send, status, str(error), (b"retry-after", b"%d" % error.retry_after))
         except TimedOut as error:
             status = 504
             await refuse(send, status, str(error))
@@ -104,21 +105,14 @@ class RetrieveEndpoint:
         return [self._documents.answer(hits) for hits in self._retriever.search(queries, k)]
 
 
-async def respond(
-    send: Send,
-    status: int,
-    body: bytes,
-    *headers: tuple[str, str],
-) -> None:
+async def respond(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
     """Send a whole answer in JSON."""
-    sized = ("content-length", str(len(body)))
-    listed: Sequence[tuple[str, str]] = (("content-type", "application/json"), sized, *headers)
-    encoded = [(name.encode(), value.encode()) for name, value in listed]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    listed = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
+    await send({"type": "http.response.start", "status": status, "headers": listed})
     await send({"type": "http.response.body", "body": body})
 
 
-async def refuse(send: Send, status: int, message: str, *headers: tuple[str, str]) -> None:
+async def refuse(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
     """Send an error as FastAPI words it: {"detail": message}."""
     await respond(send, status, json.dumps({"detail": message}).encode(), *headers)
 

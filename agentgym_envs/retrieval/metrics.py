@@ -65,9 +65,7 @@ class Metrics:
             *_one("cached_answers", "gauge", "Answers in the cache.", cached),
             *_one("cache_hits_total", "counter", "Queries that the cache answered.", cache_hits),
             *_one("cache_misses_total", "counter", "Queries it did not.", cache_misses),
-            *_histogram(
-                "request_seconds", "Time from a whole request to its answer.", self.seconds
-            ),
+            *_histogram("request_seconds", "Time from a request to its answer.", self.seconds),
             *_histogram("batch_queries", "Queries of one search.", self.batch_sizes),
             *_histogram("search_seconds", "Time that one search took.", self.search_seconds),
         ]

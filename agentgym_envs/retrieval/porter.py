@@ -39,27 +39,9 @@ _STEP_3 = (
     ("ness", ""),
 )
 _STEP_4 = [
-    "al",
-    "ance",
-    "ence",
-    "er",
-    "ic",
-    "able",
-    "ible",
-    "ant",
-    "ement",
-    "ment",
-    "ent",
-    "sion",
-    "tion",
-    "ou",
-    "ism",
-    "ate",
-    "iti",
-    "ous",
-    "ive",
-    "ize",
-]
+    "al", "ance", "ence", "er", "ic", "able", "ible", "ant", "ement", "ment", "ent", "sion",
+    "tion", "ou", "ism", "ate", "iti", "ous", "ive", "ize",
+]  # fmt: skip
 
 _Rules = dict[str, tuple[tuple[str, str], ...]]
 

@@ -85,7 +85,8 @@ class Postings:
             raise ValueError(
                 f"an index has the arrays {sorted(wanted)}, not {sorted(arrays)}; build it anew"
             )
-        return cls(**arrays)
+        # Plain views: slicing a memory map as such takes several times longer.
+        return cls(**{name: np.asarray(array) for name, array in arrays.items()})
 
     def norms(self) -> NDArray[np.float32]:
         """1 / (k1 (1 - b + b length / mean)) for every length code [256]."""

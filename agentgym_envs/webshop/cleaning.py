@@ -5,6 +5,7 @@ Where the official loader would stop with a bare KeyError, the errors here say w
 
 import re
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 from agentgym_envs.webshop.product import Product
@@ -53,6 +54,7 @@ def clean(row: Mapping[str, Any], attributes: Mapping[str, Any] | None) -> Produ
         query=_get(row, "query", str).lower().strip(),
         attributes=_attributes(attributes),
         image=images[0] if images else "",
+        option_images=_option_images(row),
     )
 
 
@@ -95,17 +97,28 @@ def _options(row: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     for name, contents in raw.items():
         if contents is None:
             continue
-        if not isinstance(contents, list) or not all(_has_value(content) for content in contents):
+        if not isinstance(contents, list) or not all(_is_option(content) for content in contents):
             raise ValueError(
-                f"option {name!r} should be null or a list of objects with a text 'value', "
-                f"got {contents!r:.80}"
+                f"option {name!r} should be null or a list of objects with a text 'value' and, "
+                f"where there is a picture, a text 'image', got {contents!r:.80}"
             )
         options[name.lower()] = tuple(_option_value(content["value"]) for content in contents)
     return options
 
 
-def _has_value(content: Any) -> bool:
-    return isinstance(content, dict) and isinstance(content.get("value"), str)
+def _option_images(row: Mapping[str, Any]) -> dict[str, str]:
+    """Of options that `_options` has checked. A value that comes twice has its last picture."""
+    contents = chain.from_iterable(filter(None, (row.get("customization_options") or {}).values()))
+    images = {_option_value(content["value"]): content.get("image") for content in contents}
+    return {value: image for value, image in images.items() if image is not None}
+
+
+def _is_option(content: Any) -> bool:
+    return (
+        isinstance(content, dict)
+        and isinstance(content.get("value"), str)
+        and isinstance(content.get("image"), str | None)
+    )
 
 
 def _option_value(text: str) -> str:

@@ -2,7 +2,7 @@
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -14,10 +14,11 @@ from agentgym_envs.parsing import ANY_SEARCH
 from agentgym_envs.types import Advice, Scene, Task
 from agentgym_envs.vector import TextVectorEnv
 from agentgym_envs.webshop.expert import Expert
+from agentgym_envs.webshop.leaflets import Shelf
 from agentgym_envs.webshop.pages import previous
 from agentgym_envs.webshop.reward import parts, purchase_record
 from agentgym_envs.webshop.shop import MODES, Session
-from agentgym_envs.webshop.tasks import Choice, Shop, open_goals
+from agentgym_envs.webshop.tasks import Choice, Shop, Tasks, open_goals
 from agentgym_envs.webshop.verify import verify
 
 _WORD = re.compile(r"\w+")
@@ -30,7 +31,8 @@ class WebShopEnv(TextEnv):
     one of the page's clickables in lower case. Anything else is a turn that changes nothing.
 
     data: a folder with the official files, a saved store (`agentgym-envs pack`), or None for a
-    generated catalogue (`difficulty`, `catalogue_seed`, `products`). engine: `bm25` (built in, the
+    generated catalogue (`difficulty`, `products`, `catalogue_seed`: one seed, or several for as
+    many shops). engine: `bm25` (built in, the
     official ranking) or `lucene` (pyserini on the official index in folder `index`).
     goals: `synthetic` or `human`; `price_seed`, `shuffle_seed` and `cap` as in `GoalSet`.
     split: `train`, `eval` or `test`, by the rule `splits` (see `webshop.splits`): None is
@@ -58,6 +60,7 @@ class WebShopEnv(TextEnv):
     prompt_folder: ClassVar[str] = "agentgym_envs.webshop:prompts"
     yardsticks: ClassVar[Mapping[str, str]] = {
         **TextEnv.yardsticks,
+        "random": "agentgym_envs.webshop.shoppers:RandomClicks",
         "first_hit": "agentgym_envs.webshop.shoppers:FirstHit",
         "rule": "agentgym_envs.webshop.shoppers:Rule",
         "oracle": "agentgym_envs.webshop.shoppers:Oracle",
@@ -75,7 +78,7 @@ class WebShopEnv(TextEnv):
         shuffle_seed: int = 233,
         cap: int | None = None,
         difficulty: str = "small",
-        catalogue_seed: int = 0,
+        catalogue_seed: int | Sequence[int] = 0,
         products: int | None = None,
         engine: Literal["bm25", "lucene"] = "bm25",
         index: str | Path | None = None,
@@ -105,7 +108,7 @@ class WebShopEnv(TextEnv):
         shop = Shop(
             data=None if data is None else str(data),
             difficulty=difficulty,
-            catalogue_seed=catalogue_seed,
+            catalogue_seeds=_seeds(catalogue_seed),
             products=products,
             engine=engine,
             index=None if index is None else str(index),
@@ -134,24 +137,25 @@ class WebShopEnv(TextEnv):
             info_level=info_level,
             render_mode=render_mode,
         )
-        self._goals = tasks
+        self._tasks: Tasks = tasks
         self._mode = page
-        self._earlier = previous_observations, previous_actions
-        self._rules = strict, show_attributes, hidden_commands
+        self._earlier_pages, self._earlier_actions = previous_observations, previous_actions
+        self._strict, self._show_attributes = strict, show_attributes
+        self._hidden_commands = hidden_commands
         self._session: Session
         self._expert: Expert | None = None
 
     def start(self, task: Task) -> Scene:
-        strict, show_attributes, hidden_commands = self._rules
+        self._goals = self._tasks.of(task.id)
         self._session = Session(
             self._goals.shelf,
             str(task.facts["goal_index"]),
             task.goal,
-            prices=self._goals.goals.price,
-            strict=strict,
-            show_attributes=show_attributes,
-            hidden_commands=hidden_commands,
-            dice=random.Random(int(self.np_random.integers(1 << 63))) if hidden_commands else None,
+            prices=self._goals.price,
+            strict=self._strict,
+            show_attributes=self._show_attributes,
+            hidden_commands=self._hidden_commands,
+            dice=self._drawn_dice() if self._hidden_commands else None,
         )
         self._expert = None
         self._seen: list[str] = []
@@ -169,6 +173,16 @@ class WebShopEnv(TextEnv):
             self._expert = Expert(self.task.answer, product, self.task.goal)
         session = self._session
         return self._expert.advise(session.page, session.clickables, self._done)
+
+    @property
+    def session(self) -> Session:
+        """The shopper: its page, and how that is rendered. There is one after the first reset."""
+        return self._session
+
+    @property
+    def shelf(self) -> Shelf:
+        """The products of the shop that is played in."""
+        return self._goals.shelf
 
     def wander(self, dice: np.random.Generator) -> str:
         """A random click, or a search for a few words in a row of the instruction."""
@@ -211,10 +225,20 @@ class WebShopEnv(TextEnv):
 
     def _observed(self, page: str) -> str:
         """The page behind as many earlier ones and actions as were asked for."""
-        if not any(self._earlier):
+        if not (self._earlier_pages or self._earlier_actions):
             return page
         self._seen.append(page)
-        return previous(self._seen, self._done, *self._earlier)
+        return previous(self._seen, self._done, self._earlier_pages, self._earlier_actions)
+
+    def _drawn_dice(self) -> random.Random:
+        return random.Random(int(self.np_random.integers(1 << 63)))
+
+
+def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ValueError(f"catalogue_seed is one seed, or several different ones, got {seed!r}")
+    return seeds
 
 
 @lru_cache(4096)

@@ -20,15 +20,8 @@ def render(
     session_id: str,
     instruction: str,
     score: float | None,
-    *,
-    option_images: Mapping[str, str | None] | None = None,
 ) -> str:
-    """The page's html.
-
-    option_images: option value -> address of its picture, which item pages carry in their script.
-    A Product does not keep them; None means that no value has one. Raises RuntimeError for a done
-    page without its score.
-    """
+    """The page's html. Raises RuntimeError for a done page without its score."""
     links = Links(session_id, page)
     if page.kind == INDEX:
         return _index(links, instruction)
@@ -39,9 +32,11 @@ def render(
         return _framed(links, instruction, _results(links, page, rows))
     product = press.leaflet(page.asin).product
     if page.kind == ITEM:
-        images = {value: None for values in product.options.values() for value in values}
+        images: dict[str, str | None] = {
+            value: None for values in product.options.values() for value in values
+        }
         body = _item(links, page, product, press.sub_pages)
-        script = _script(page.options, images | dict(option_images or {}))
+        script = _script(page.options, images | dict(product.option_images))
         return _framed(links, instruction, body, script)
     return _framed(links, instruction, _sub_page(links, page, product))
 

@@ -1,7 +1,7 @@
 """A product as the shop knows it, after the official loader's cleaning."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,7 +12,8 @@ class Product:
     `options`: name -> values in file order, lower case; a value may occur twice.
     `category_path`: with `›` between its parts (file key `product_category`); `category` and
     `query` (lower case): file keys of those names. `attributes`: from the attribute file.
-    `image`: address of the main image, used by html only.
+    `image`: address of the main image; `option_images`: option value -> address of its picture,
+    for those that have one. Both are used by html only.
     """
 
     asin: str
@@ -27,3 +28,4 @@ class Product:
     query: str
     attributes: tuple[str, ...]
     image: str
+    option_images: Mapping[str, str] = field(default_factory=dict)

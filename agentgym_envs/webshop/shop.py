@@ -1,7 +1,7 @@
 """One shopper in the shop: a state machine that plays as the official text environment does."""
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from agentgym_envs.webshop import html, pages, urls
@@ -42,9 +42,6 @@ class Session:
     `<c> category`, `<q> query` (exact listings) and `<a>` are commands, as officially; otherwise
     plain words.
 
-    option_images: asin -> address of the picture of each option value; mode `html` alone names
-    them, and a Product does not keep them.
-
     Where the official shop crashes this one goes on: a bare `<c>` and every `<a>` find nothing, a
     product whose asin is not in upper case, or is the name of a button, can be opened.
 
@@ -53,7 +50,6 @@ class Session:
 
     __slots__ = (
         "_dice",
-        "_option_images",
         "_press",
         "_prices",
         "_score",
@@ -76,7 +72,6 @@ class Session:
         show_attributes: bool = False,
         hidden_commands: bool = False,
         dice: random.Random | None = None,
-        option_images: Callable[[str], Mapping[str, str | None]] | None = None,
     ) -> None:
         if hidden_commands and dice is None:
             raise ValueError("hidden_commands=True needs dice=random.Random(seed): <r> draws")
@@ -85,7 +80,6 @@ class Session:
         self._prices = prices
         self._strict = strict
         self._dice = dice if hidden_commands else None
-        self._option_images = option_images
         self._score: float | None = None
         self.session_id = session_id
         self.instruction = instruction
@@ -142,16 +136,7 @@ class Session:
         return _WRITERS[mode](self.page, self._press, self.instruction, self._score)
 
     def _html(self) -> str:
-        page = self.page
-        images = self._option_images(page.asin) if self._option_images and page.asin else None
-        return html.render(
-            page,
-            self._press,
-            self.session_id,
-            self.instruction,
-            self._score,
-            option_images=images,
-        )
+        return html.render(self.page, self._press, self.session_id, self.instruction, self._score)
 
     def _search(self, argument: str) -> Page | None:
         if self._strict and not self.has_search_bar:

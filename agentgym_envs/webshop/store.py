@@ -25,7 +25,7 @@ import numpy as np
 from agentgym_envs.webshop.records import Arrays
 
 MARK = b"AGSHOP\r\n"
-VERSION = 1
+VERSION = 2
 _HEAD = struct.Struct("<8sII32s")
 _ALIGNED = 64  # bytes
 _BODY = "/body"

@@ -3,8 +3,9 @@
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import zip_longest
 from typing import Any
 
 from agentgym_envs.types import Task, content_hash
@@ -18,6 +19,7 @@ from agentgym_envs.webshop.reward import goal_record
 from agentgym_envs.webshop.splits import split_indices
 
 ENGINES = ("bm25", "lucene")
+KEPT_TASKS = 1024  # of one split; 1 to 2 kB each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +28,7 @@ class Shop:
 
     data: str | None
     difficulty: str
-    catalogue_seed: int
+    catalogue_seeds: tuple[int, ...]
     products: int | None
     engine: str
     index: str | None
@@ -62,14 +64,24 @@ class GoalTasks:
         self.goals = open_goal_set(
             choice.shop, choice.kind, choice.price_seed, choice.shuffle_seed, choice.cap
         )
+        self.price = self.goals.price  # one method object for all sessions
         self.nouns = _finder(choice.nouns, self.catalogue)
         rule = choice.splits or ("official" if choice.shop.data else "product_disjoint")
         self.ids = GoalIds(choice.kind, split_indices(self.goals, rule, choice.split))
+        self._task = lru_cache(KEPT_TASKS)(self._make)
 
     def __reduce__(self):
         return open_goals, (self.choice,)
 
+    def of(self, task_id: str) -> "GoalTasks":
+        """The shop a task is played in."""
+        return self
+
     def task(self, task_id: str) -> Task:
+        """The same object for all who play it meanwhile. Raises KeyError for an unknown id."""
+        return self._task(task_id)
+
+    def _make(self, task_id: str) -> Task:
         index = self.ids.place(task_id)
         goal = self.goals.goal(index)
         product, nouns = self.looked_up(goal.asin)
@@ -92,13 +104,49 @@ class GoalTasks:
                 "goal_kind": goal.kind,
                 "fixed_options": self.choice.fixed_options,
             },
-            hash=content_hash(f"{self.catalogue.fingerprint} {answer} {goal.instruction}"),
+            hash=content_hash(
+                # The seed decides what everything else in the shop costs.
+                f"{self.catalogue.fingerprint} {self.goals.price_seed} {answer} {goal.instruction}"
+            ),
         )
 
     def looked_up(self, asin: str) -> tuple[Product, Sequence[str]]:
         """A product and the nouns of its title."""
         product = self.catalogue.product(asin)
         return product, self.nouns(product.title)
+
+
+class ShopsTasks:
+    """The goals of several generated shops; ids are `<seed>/<the shop's own id>`, in turns."""
+
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self._shops = {
+            str(seed): open_goals(
+                replace(choice, shop=replace(choice.shop, catalogue_seeds=(seed,)))
+            )
+            for seed in choice.shop.catalogue_seeds
+        }
+        rounds = zip_longest(
+            *([f"{seed}/{id}" for id in goals.ids] for seed, goals in self._shops.items())
+        )
+        self.ids: tuple[str, ...] = tuple(id for taken in rounds for id in taken if id is not None)
+
+    def __reduce__(self):
+        return open_goals, (self.choice,)
+
+    def of(self, task_id: str) -> GoalTasks:
+        """The shop a task is played in. Raises KeyError."""
+        seed = task_id.partition("/")[0]
+        if seed not in self._shops:
+            raise KeyError(f"no goal {task_id!r}; the first of {len(self.ids)}: {self.ids[0]!r}")
+        return self._shops[seed].of(task_id)
+
+    def task(self, task_id: str) -> Task:
+        return replace(self.of(task_id).task(task_id.partition("/")[2]), id=task_id)
+
+
+Tasks = GoalTasks | ShopsTasks
 
 
 class GoalIds(Sequence[str]):
@@ -130,11 +178,11 @@ class GoalIds(Sequence[str]):
 
 
 @lru_cache(maxsize=64)
-def open_goals(choice: Choice) -> GoalTasks:
+def open_goals(choice: Choice) -> Any:
     """The tasks of a choice, once a process and shared. Raises ValueError for unknown settings."""
     if choice.kind not in KINDS:
         raise ValueError(f"goals is one of {', '.join(KINDS)}, got {choice.kind!r}")
-    return GoalTasks(choice)
+    return (ShopsTasks if len(choice.shop.catalogue_seeds) > 1 else GoalTasks)(choice)
 
 
 @lru_cache(maxsize=32)
@@ -142,9 +190,7 @@ def open_goal_set(
     shop: Shop, kind: Any, price_seed: int, shuffle_seed: int, cap: int | None
 ) -> GoalSet:
     """The goals of a shop, once a process and shared by its splits."""
-    return GoalSet(
-        open_shop(shop), kind, price_seed=price_seed, shuffle_seed=shuffle_seed, cap=cap
-    )
+    return GoalSet(open_shop(shop), kind, price_seed=price_seed, shuffle_seed=shuffle_seed, cap=cap)
 
 
 def open_shop(shop: Shop) -> Catalogue:
@@ -156,13 +202,13 @@ def open_shop(shop: Shop) -> Catalogue:
     if shop.data is not None:
         return open_catalogue(shop.data)
     with _GENERATING:
-        return _generated(shop.difficulty, shop.catalogue_seed, shop.products)
+        return _generated(shop.difficulty, shop.catalogue_seeds[0], shop.products)
 
 
 _GENERATING = threading.Lock()
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=32)
 def _generated(difficulty: str, seed: int, products: int | None) -> Catalogue:
     rows = generated(products, seed, difficulty)
     return Catalogue.build(rows.products, rows.attributes, rows.human)
@@ -172,16 +218,17 @@ class LuceneShelf:
     """A catalogue searched by pyserini on an index of the official kind."""
 
     def __init__(self, catalogue: Catalogue, index: str) -> None:
-        from agentgym_envs.retrieval.lucene import Lucene
+        from agentgym_envs.retrieval.lucene import LuceneRetriever
 
-        self._catalogue, self._lucene = catalogue, Lucene(index)
+        self._catalogue, self._lucene = catalogue, LuceneRetriever(index)
         self.asins = catalogue.asins
         self.product = catalogue.product
         self.by_category, self.by_query = catalogue.by_category, catalogue.by_query
 
     def search(self, query: str) -> tuple[str, ...]:
         """The 50 best products; those the catalogue does not have are left out, as officially."""
-        return tuple(asin for asin in self._lucene.ids(query, FOUND) if asin in self._catalogue)
+        [(asins, _)] = self._lucene.search_ids([query], FOUND)
+        return tuple(asin for asin in asins if asin in self._catalogue)
 
 
 def _shelf(catalogue: Catalogue, shop: Shop) -> Shelf:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import gymnasium as gym
 
@@ -80,7 +80,7 @@ def serve(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.create_server((host, port), family=family) as door:
         named = f"[{host}]" if ":" in host else host
-        asked = f"?token={token}" if token else ""
+        asked = f"?token={quote(token, safe='')}" if token else ""
         on_start(f"http://{named}:{door.getsockname()[1]}/{asked}")
         config = uvicorn.Config(
             app,

@@ -32,7 +32,7 @@ class Form(NamedTuple):
 
 def shop_page(env: WebShopEnv, form: Form, verdict: Verdict | None, notice: str) -> Html:
     """The page of the environment's present state; `verdict` when the episode is over."""
-    page = env._session.page
+    page = env.session.page
     buttons = _Buttons(env.scene.admissible, over=verdict is not None)
     shown = _shop(env, page, buttons, form)
     ended = _ended(env, verdict, form) if verdict else ""
@@ -174,7 +174,7 @@ def _shop(env: WebShopEnv, page: Page, buttons: _Buttons, form: Form) -> Html:
         return _search(form, buttons.over)
     if page.kind == DONE:
         return Html()
-    shelf = env._goals.shelf
+    shelf = env.shelf
     if page.kind == RESULTS:
         return _results(page, [shelf.product(asin) for asin in page.shown], buttons)
     product = shelf.product(page.asin)

@@ -4,7 +4,8 @@ import html
 
 _SHOWN = {code: 0x2400 + code for code in range(32) if chr(code) not in "\t\n"}  # as pictures
 _SHOWN |= {0x7F: 0x2421}
-_SHOWN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000)), 0xFFFD)
+_TURNS = (*range(0x202A, 0x202F), *range(0x2066, 0x206A))  # would turn the rest of a line around
+_SHOWN |= dict.fromkeys((*range(0x80, 0xA0), *range(0xD800, 0xE000), *_TURNS), 0xFFFD)
 _VOID = ("input", "meta")
 
 
@@ -17,8 +18,8 @@ class Html(str):
 def escaped(text: str) -> Html:
     """Text for content and for quoted attributes.
 
-    Control characters become their pictures (NUL is shown as U+2400), half surrogates U+FFFD, so
-    that any text whatever can be sent as UTF-8 and be seen.
+    Control characters become their pictures (NUL is shown as U+2400), half surrogates and
+    changes of the writing direction U+FFFD: any text whatever can be sent as UTF-8 and be seen.
     """
     return text if isinstance(text, Html) else Html(html.escape(text.translate(_SHOWN)))
 

@@ -24,7 +24,8 @@ from agentgym_envs.retrieval.postings import LENGTHS, Postings, length_codes
 
 TEXTS = ["red shoes", "red red hat", "a blue hat for the sea", "", "the of and", "green sea sea"]
 # Few words and many repetitions, so that scores tie and lists are long.
-some_words = st.lists(st.sampled_from("pear fig plum kiwi lime date nut rye oat".split()))
+WORDS = ["pear", "fig", "plum", "kiwi", "lime", "date", "nut", "rye", "oat"]
+some_words = st.lists(st.sampled_from(WORDS))
 texts = st.lists(some_words.map(" ".join), max_size=30)
 
 
@@ -310,6 +311,12 @@ def test_threads_share_an_index():
     with ThreadPoolExecutor(8) as pool:
         together = list(pool.map(lambda query: pairs(index.search_terms(query, 10)), queries))
     assert together == alone
+
+
+def test_a_term_that_no_document_has_finds_nothing():
+    index = BM25(merged([inverted(np.array([0, 2]), np.array([1, 1]), 4)], 0.9, 0.4))
+    assert index.search_terms([1, 3], 5)[0].tolist() == []
+    assert index.search_terms([1, 2], 5)[0].tolist() == [1]
 
 
 def test_term_numbers_outside_the_index_are_refused():

@@ -422,7 +422,7 @@ def inert(visitor: Visitor) -> None:
         assert not {"src", "srcset", "href", "formaction", "srcdoc"} & set(each.attrs)
         assert each.get("id") != "evil"
         assert each.get("action", "/click") in ("/click", "/search", "/again", "/next")
-    control = set(map(chr, (*range(9), *range(11, 32), 127)))
+    control = set(map(chr, (*range(9), *range(11, 32), 127, 0x202E)))
     assert not control & set(visitor.response.text)
 
 
@@ -440,10 +440,10 @@ def test_hostile_goods_are_inert_on_every_page(tmp_path: Path):
     rows = len(visitor.page.select(".product"))
     assert rows == 4
     for row in range(rows):
-        asin = env._session.page.shown[row]
+        asin = env.session.page.shown[row]
         visitor.press(visitor.page.select(".product")[row])
         inert(visitor)
-        assert env._session.page.asin == asin
+        assert env.session.page.asin == asin
         if row == 0:
             for name in ("Description", "Features", "Reviews", "Attributes"):
                 visitor.press(name)
@@ -474,7 +474,7 @@ def test_any_text_stays_text(text):
 
 
 def test_markup_by_hand():
-    assert escaped("<\x00\ud800'") == "&lt;\u2400\ufffd&#x27;"
+    assert escaped("<\x00\ud800\u202e'") == "&lt;\u2400\ufffd\ufffd&#x27;"
     assert tag("b", "1 < 2", Html("<i></i>")) == "<b>1 &lt; 2<i></i></b>"
     assert tag("input", name='"', for_="x", disabled=True, required=False, class_=None) == (
         '<input name="&quot;" for="x" disabled>'
@@ -539,7 +539,7 @@ def test_the_server_answers_at_the_address_it_tells(monkeypatch):
     thread = threading.Thread(
         target=serve,
         args=("AgentGym/WebShop-v0", {"difficulty": "tiny"}),
-        kwargs={"port": 0, "token": SECRET.replace(" ", "-"), "on_start": on_start},
+        kwargs={"port": 0, "token": SECRET, "on_start": on_start},
     )
     thread.start()
     try:
