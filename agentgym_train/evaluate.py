@@ -88,7 +88,9 @@ def evaluate_model(run: Run, on_played: Callable[[int], None] = lambda count: No
     pool = Pool(env.id, {**env.common, **env.evaluation}, style)
     model, tokenizer = load_model(run.model)
     at_once = run.rollout.groups * run.rollout.group_size
-    renderer = Renderer(tokenizer, style, env.layout, run.rollout.max_prompt_tokens)
+    renderer = Renderer(
+        tokenizer, style, env.layout, run.rollout.max_prompt_tokens, run.rollout.long_prompts
+    )
     played = play_once(
         pool,
         pool.task_ids[: settings.tasks or len(pool.task_ids)],

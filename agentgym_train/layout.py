@@ -67,7 +67,12 @@ class Renderer:
     """Prompts as tokens, for one tokenizer, prompt style and layout."""
 
     def __init__(
-        self, tokenizer: Any, style: PromptStyle, layout: Layout, max_prompt_tokens: int
+        self,
+        tokenizer: Any,
+        style: PromptStyle,
+        layout: Layout,
+        max_prompt_tokens: int,
+        long_prompts: Literal["error", "cut"] = "error",
     ) -> None:
         if not getattr(tokenizer, "chat_template", None):
             raise ValueError("the tokenizer has no chat template: use an instruction-tuned model")
@@ -76,6 +81,7 @@ class Renderer:
         self.style = style
         self.layout = layout
         self.max_prompt_tokens = max_prompt_tokens
+        self._cuts = long_prompts == "cut"
         self._special = _any_of(tokenizer.all_special_tokens)
         self._before, self._after = self._between_messages() if layout == "chat" else ("", "")
 
@@ -91,7 +97,8 @@ class Renderer:
 
         hint: text for the start of the user's message, of the first one in a conversation (whose
         later prompts begin with it then). It is never cut: the limit grows by its length.
-        Raises PromptTooLong, naming the task and the setting to change.
+        A prompt over the limit loses its beginning where long prompts are cut; else raises
+        PromptTooLong, naming the task and the setting to change.
         """
         if self.layout == "chat" and past:
             text = self.style.following_text(task.goal, observation, admissible)
@@ -106,6 +113,8 @@ class Renderer:
             messages[-1]["content"] = self._plain(hint + messages[-1]["content"])
             tokens = self._encoded(self._templated(messages, opened=True))
         limit = self.max_prompt_tokens + (len(self._encoded(hint)) if hint else 0)
+        if len(tokens) > limit and self._cuts:
+            return tokens[-limit:]
         if len(tokens) > limit:
             raise PromptTooLong(
                 f"the prompt of turn {len(past) + 1} of task {task.id!r} has {len(tokens)} tokens; "

@@ -58,13 +58,18 @@ class EnvSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutSettings:
-    """How trajectories are collected: `groups` tasks a step, `group_size` attempts at each."""
+    """How trajectories are collected: `groups` tasks a step, `group_size` attempts at each.
+
+    long_prompts: a prompt over the limit stops the run ("error"), or loses its beginning ("cut",
+    as the published Search-QA settings have it; for env.layout = "turns").
+    """
 
     groups: int = 16
     group_size: int = 8
     temperature: float = 1.0
     max_reply_tokens: int = 512
     max_prompt_tokens: int = 2048
+    long_prompts: Literal["error", "cut"] = "error"
     cache: Literal["kept", "none"] = "kept"  # "none" for models whose attention is not plain
 
 
@@ -126,6 +131,8 @@ class Run:
             raise ValueError(f"{name} shows skills: add a [skills] table, as bank = 'alfworld'")
         if self.skills is not None and not self.algorithm.skills:
             raise ValueError(f"{name} has no use for skills: remove the [skills] table")
+        if self.rollout.long_prompts == "cut" and self.env.layout == "chat":
+            raise ValueError("rollout.long_prompts = 'cut' needs env.layout = 'turns'")
         if self.skills and self.skills.placement == "raw_prefix" and self.env.layout == "chat":
             raise ValueError("skills.placement = 'raw_prefix' needs env.layout = 'turns'")
         if self.skills and self.skills.placement == "raw_prefix" and self.algorithm.plan(1).hint:

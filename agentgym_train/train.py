@@ -53,7 +53,9 @@ class Trainer:
         )
         model, tokenizer = load_model(run.model, texts)
         self.policy = Policy(model, tokenizer, run.rollout.temperature)
-        self.renderer = Renderer(tokenizer, style, env.layout, run.rollout.max_prompt_tokens)
+        self.renderer = Renderer(
+            tokenizer, style, env.layout, run.rollout.max_prompt_tokens, run.rollout.long_prompts
+        )
         self.sampler = LocalSampler(
             model, tokenizer, cache=run.rollout.cache, conversations=self.attempts
         )

@@ -51,7 +51,9 @@ def running(port: int, delay: float = 0.0) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, __file__, str(port), str(delay)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        process.stdout.readline()
+        for line in process.stdout:
+            if line.startswith("http://"):
+                break
         yield process
     finally:
         process.kill()

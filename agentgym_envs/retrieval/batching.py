@@ -8,8 +8,8 @@ as many others as there were last time, since agents that were answered together
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import islice
 from time import perf_counter
 
@@ -31,12 +31,29 @@ class TimedOut(Exception):
     """A caller waited as long as it was willing to."""
 
 
-@dataclass(slots=True)
-class _Asked:
-    """A query that waits or is being searched, and how many callers want its answer."""
+@dataclass(slots=True, eq=False)
+class _Call:
+    """Somebody who waits for the answers of several queries."""
 
-    answer: asyncio.Future[Answer]
-    callers: int = 0
+    answered: asyncio.Future[None]
+    missing: int
+
+    def one_more(self) -> None:
+        self.missing -= 1
+        if not self.missing and not self.answered.done():
+            self.answered.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """A query that waits or is being searched, and who wants its answer."""
+
+    calls: set[_Call] = field(default_factory=set)
+    answer: Answer | None = None
 
 
 class Batcher:
@@ -80,26 +97,25 @@ class Batcher:
         """
         if not queries:
             return []
-        wanted = self._enqueue(dict.fromkeys(queries), k)
+        loop = asyncio.get_running_loop()
+        distinct = dict.fromkeys(queries)
+        call = _Call(loop.create_future(), len(distinct))
+        wanted = self._enqueue(distinct, k, call)
+        expiry = loop.call_later(timeout, call.fail, TimedOut(f"no answer within {timeout:g} s"))
         try:
-            await asyncio.wait({one.answer for one in wanted.values()}, timeout=timeout)
+            await call.answered
         finally:
+            expiry.cancel()
             for one in wanted.values():
-                one.callers -= 1
-        futures = [one.answer for one in wanted.values()]
-        if not all(future.done() for future in futures):
-            raise TimedOut(f"no answer within {timeout:g} s")
-        # Every error is looked at, or asyncio reports it as never seen.
-        for error in [future.exception() for future in futures]:
-            if error is not None:
-                raise error
-        return [wanted[query].answer.result() for query in queries]
+                one.calls.discard(call)
+        answers = (wanted[query].answer for query in queries)
+        return [answer for answer in answers if answer is not None]
 
     def close(self) -> None:
         """Let the worker threads go. Searches under way are finished first."""
         self._pool.shutdown()
 
-    def _enqueue(self, queries: dict[str, None], k: int) -> dict[str, _Asked]:
+    def _enqueue(self, queries: dict[str, None], k: int, call: _Call) -> dict[str, _Asked]:
         waiting = self._waiting.get(k, {})
         known = {
             query: found
@@ -114,10 +130,9 @@ class Batcher:
                 f"{self._queue}",
                 seconds,
             )
-        loop = asyncio.get_running_loop()
-        wanted = {query: known.get(query) or _Asked(loop.create_future()) for query in queries}
+        wanted = {query: known.get(query) or _Asked() for query in queries}
         for query, one in wanted.items():
-            one.callers += 1
+            one.calls.add(call)
             if query not in known:
                 self._waiting.setdefault(k, {})[query] = one
         self.queued += fresh
@@ -151,8 +166,10 @@ class Batcher:
         self._searched.update({(query, k): one for query, one in taken.items()})
         began = perf_counter()
         loop = asyncio.get_running_loop()
-        done = loop.run_in_executor(self._pool, self._search, list(taken), k)
-        done.add_done_callback(lambda done: self._finish(taken, k, began, done))
+        # Less on the way than by run_in_executor, which goes through a future of asyncio's.
+        self._pool.submit(self._search, list(taken), k).add_done_callback(
+            lambda done: loop.call_soon_threadsafe(self._finish, taken, k, began, done)
+        )
         self._plan()
 
     def _take(self) -> tuple[dict[str, _Asked], int]:
@@ -169,10 +186,8 @@ class Batcher:
             self.queued -= len(first)
             for query in first:
                 one = waiting.pop(query)
-                if one.callers:
+                if one.calls:
                     taken[query] = one
-                else:
-                    one.answer.cancel()
             if waiting:
                 self._waiting[k] = waiting
         return taken, k
@@ -182,7 +197,7 @@ class Batcher:
         taken: dict[str, _Asked],
         k: int,
         began: float,
-        done: "asyncio.Future[list[Answer]]",
+        done: Future[list[Answer]],
     ) -> None:
         seconds = perf_counter() - began
         self._free += 1
@@ -194,10 +209,11 @@ class Batcher:
             error = RuntimeError(f"{len(taken)} queries got {len(done.result())} answers")
         for place, one in enumerate(taken.values()):
             if error is None:
-                one.answer.set_result(done.result()[place])
-            elif one.callers:
-                one.answer.set_exception(error)
-            else:
-                one.answer.cancel()
+                one.answer = done.result()[place]
+            for call in one.calls:
+                if error is None:
+                    call.one_more()
+                else:
+                    call.fail(error)
         self._on_batch(len(taken), seconds)
         self._plan()

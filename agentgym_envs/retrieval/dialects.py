@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from json.encoder import encode_basestring
 from typing import Any, Literal
 
 from agentgym_envs.retrieval.types import Hit, Passage
@@ -113,7 +114,9 @@ def write_response(answers: Sequence[Answer], *, scored: bool) -> bytes:
 
 def write_document(passage: Passage) -> bytes:
     """A passage in JSON, as `Answer` holds it."""
-    return _dumped({"id": passage.id, "contents": passage.contents})
+    # A fifth of what json.dumps takes, which makes an encoder each time.
+    id, contents = encode_basestring(passage.id), encode_basestring(passage.contents)
+    return f'{{"id":{id},"contents":{contents}}}'.encode("utf-8", "backslashreplace")
 
 
 def write_score(score: float) -> bytes:

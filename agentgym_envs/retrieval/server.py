@@ -9,6 +9,7 @@ Needs fastapi and uvicorn (`pip install "agentgym-envs[serve]"`).
 """
 
 import contextlib
+import gc
 import hmac
 import ipaddress
 import os
@@ -48,7 +49,7 @@ def serve(
     Requests that were taken are answered first. port 0: any free one. on_ready: told the address
     once connections are taken. token: what clients send as `Authorization: Bearer ...`.
     Raises ValueError for a host that others can reach without a token, ModuleNotFoundError without
-    fastapi or uvicorn, and OSError where the port cannot be had.
+    fastapi or uvicorn, OSError where the port cannot be had, and what a first search raises.
     """
     if token is None and not is_loopback(host):
         raise ValueError(
@@ -57,6 +58,7 @@ def serve(
     uvicorn = _needed("uvicorn")
     app = make_app(retriever, token=token, limits=limits, service=service)
     with _listening(host, port) as listener:
+        retriever.search(["a first query"], 1)  # what is loaded on first use is loaded before it
         at = f"[{host}]" if ":" in host else host
         config = uvicorn.Config(
             app,
@@ -67,8 +69,15 @@ def serve(
             timeout_keep_alive=_KEEP_ALIVE,
         )
         on_ready(f"http://{at}:{listener.getsockname()[1]}")
-        with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it is done
-            uvicorn.Server(config).run(sockets=[listener])
+        # What is loaded by now stays, so that it need not be looked through for garbage again and
+        # again: that would stop all answers for a tenth of a second now and then.
+        gc.collect()
+        gc.freeze()
+        try:
+            with contextlib.suppress(KeyboardInterrupt):  # uvicorn raises it again when it is done
+                uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            gc.unfreeze()
 
 
 def make_app(

@@ -3,6 +3,7 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -22,6 +23,23 @@ from agentgym_envs.webshop.tasks import Choice, Shop, Tasks, open_goals
 from agentgym_envs.webshop.verify import verify
 
 _WORD = re.compile(r"\w+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """How an environment shows the shop and lets one act in it."""
+
+    page: str
+    previous_observations: int
+    previous_actions: int
+    strict: bool
+    show_attributes: bool
+    hidden_commands: bool
+
+
+# Thousands of environments share one. With few attributes of their own they also keep to Python's
+# compact form of instances, which ends at thirty: one more would cost each of them a kilobyte.
+_shared_rules = lru_cache(256)(Rules)
 
 
 class WebShopEnv(TextEnv):
@@ -138,24 +156,28 @@ class WebShopEnv(TextEnv):
             render_mode=render_mode,
         )
         self._tasks: Tasks = tasks
-        self._mode = page
-        self._earlier_pages, self._earlier_actions = previous_observations, previous_actions
-        self._strict, self._show_attributes = strict, show_attributes
-        self._hidden_commands = hidden_commands
+        self._rules = _shared_rules(
+            page=page,
+            previous_observations=previous_observations,
+            previous_actions=previous_actions,
+            strict=strict,
+            show_attributes=show_attributes,
+            hidden_commands=hidden_commands,
+        )
         self._session: Session
         self._expert: Expert | None = None
 
     def start(self, task: Task) -> Scene:
-        self._goals = self._tasks.of(task.id)
+        self._goals, rules = self._tasks.of(task.id), self._rules
         self._session = Session(
             self._goals.shelf,
             str(task.facts["goal_index"]),
             task.goal,
             prices=self._goals.price,
-            strict=self._strict,
-            show_attributes=self._show_attributes,
-            hidden_commands=self._hidden_commands,
-            dice=self._drawn_dice() if self._hidden_commands else None,
+            strict=rules.strict,
+            show_attributes=rules.show_attributes,
+            hidden_commands=rules.hidden_commands,
+            dice=self._drawn_dice() if rules.hidden_commands else None,
         )
         self._expert = None
         self._seen: list[str] = []
@@ -200,7 +222,7 @@ class WebShopEnv(TextEnv):
             session.show_reward(found["reward"])
         clickables = session.clickables
         return Scene(
-            self._observed(session.render(self._mode)),
+            self._observed(session.render(self._rules.page)),
             _admissible(session.has_search_bar, clickables),
             done=session.done,
             facts={
@@ -225,10 +247,11 @@ class WebShopEnv(TextEnv):
 
     def _observed(self, page: str) -> str:
         """The page behind as many earlier ones and actions as were asked for."""
-        if not (self._earlier_pages or self._earlier_actions):
+        pages, actions = self._rules.previous_observations, self._rules.previous_actions
+        if not (pages or actions):
             return page
         self._seen.append(page)
-        return previous(self._seen, self._done, self._earlier_pages, self._earlier_actions)
+        return previous(self._seen, self._done, pages, actions)
 
     def _drawn_dice(self) -> random.Random:
         return random.Random(int(self.np_random.integers(1 << 63)))

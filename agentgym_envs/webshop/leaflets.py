@@ -90,7 +90,7 @@ def print_leaflet(product: Product, sub_pages: Sequence[str]) -> Leaflet:
         link=product.asin.lower(),
         row=joined(row),
         row_nodes=row,
-        row_brief=f"- {product.asin.lower()} {title} {brief_price(product)}",
+        row_brief=f"- {brief_price(product)} {title}: {product.asin.lower()}",
         item=joined(item),
         item_nodes=item,
         clickables=_item_clickables(product, sub_pages),

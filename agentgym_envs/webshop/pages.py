@@ -206,7 +206,7 @@ def brief(page: Page, press: Press) -> str:
     """Our own mode: no instruction, no buttons, things spelt as they are clicked.
 
     index    `search`
-    results  `page 1 of 5`, then `- asin title $price` a line
+    results  `page 1 of 5`, then `- $price title: asin` a line: what to click follows what it is
     item     title, price, then `name: value; * chosen; value` a line
     others   the page's name, then its texts, a line each; `bought` at the end
     """

@@ -49,6 +49,8 @@ class Session:
     """
 
     __slots__ = (
+        "_clickables",
+        "_clickables_of",
         "_dice",
         "_press",
         "_prices",
@@ -85,6 +87,8 @@ class Session:
         self.instruction = instruction
         self.purchase: Purchase | None = None
         self.page = self._index()
+        self._clickables: tuple[str, ...] = ()
+        self._clickables_of: Page | None = None
 
     @property
     def done(self) -> bool:
@@ -97,7 +101,10 @@ class Session:
 
     @property
     def clickables(self) -> tuple[str, ...]:
-        return pages.clickables(self.page, self._press)
+        if self._clickables_of is not self.page:  # looked at before an action and behind it
+            self._clickables = pages.clickables(self.page, self._press)
+            self._clickables_of = self.page
+        return self._clickables
 
     def act(self, action: str) -> bool:
         """Do what `action` says; False where it cannot be done, and then nothing has changed."""

@@ -1,6 +1,7 @@
 """Addresses of the shop's pages, by which the official shop decides where a shopper is."""
 
 import json
+from functools import lru_cache
 
 ROOT = "http://127.0.0.1:3000"
 
@@ -20,8 +21,7 @@ def results(session: str, query: str, number: int) -> str:
 
 
 def item(session: str, asin: str, query: str, number: int, options: Options) -> str:
-    chosen = json.dumps(dict(options)) if options else "{}"
-    return f"{ROOT}/{ITEM}/{session}/{asin}/{_plus(query)}/{number}/{chosen}"
+    return f"{ROOT}/{ITEM}/{session}/{asin}/{_plus(query)}/{number}/{_json(options)}"
 
 
 def sub_page(session: str, asin: str, query: str, number: int, name: str, options: Options) -> str:
@@ -32,6 +32,11 @@ def sub_page(session: str, asin: str, query: str, number: int, name: str, option
 
 def done(session: str, asin: str, options: Options) -> str:
     return f"{ROOT}/{DONE}/{session}/{asin}/{dict(options)}"
+
+
+@lru_cache(4096)
+def _json(options: Options) -> str:
+    return json.dumps(dict(options))
 
 
 def _plus(query: str) -> str:

@@ -202,6 +202,16 @@ def scripted_game():
     return one
 
 
+def test_a_long_prompt_may_lose_its_beginning():
+    whole = renderer("turns").prompt(TASK, [], "a b c d e f", ())
+    cut = renderer("turns", max_prompt_tokens=len(whole) - 2, long_prompts="cut")
+    assert cut.prompt(TASK, [], "a b c d e f", ()) == whole[2:]
+    assert (
+        len(cut.prompt(TASK, [], "a b c d e f", (), "hint "))
+        == len(whole) + len(tokenizer().encode("hint ")) - 2
+    )
+
+
 def test_rows_by_hand():
     one = scripted_game()
     tokens = reply_tokens(one)

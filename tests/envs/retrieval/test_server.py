@@ -3,6 +3,7 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.request import urlopen
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +13,7 @@ from retrieval_servers import COUNT, free_port, running, small_retriever
 from agentgym_envs.retrieval.client import HTTPRetriever
 from agentgym_envs.retrieval.dialects import Limits
 from agentgym_envs.retrieval.endpoint import Service
-from agentgym_envs.retrieval.server import is_loopback, make_app, serve
+from agentgym_envs.retrieval.server import _listening, is_loopback, make_app, serve
 from agentgym_envs.retrieval.types import RetrievalError
 
 pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
@@ -273,6 +274,12 @@ def test_a_port_that_is_taken_is_named(retriever):
             serve(retriever, port=port)
 
 
+def test_small_answers_leave_at_once():
+    """asyncio sets TCP_NODELAY on connections whose listener names its protocol, on no others."""
+    with _listening("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
 def test_loopback_is_this_machine():
     assert all(map(is_loopback, ("127.0.0.1", "127.1.2.3", "::1", "localhost")))
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "")))
@@ -307,7 +314,8 @@ def test_64_agents_all_get_their_own_answers(requests):
 
         with ThreadPoolExecutor(64) as pool:
             assert sum(pool.map(agent, range(64))) == requests
-        health = json.loads(remote._servers[0].connections.get("/health", {}).body)
+        with urlopen(f"http://127.0.0.1:{port}/health") as answer:
+            health = json.load(answer)
         assert health["queries"] == health["requests"] == requests
         remote.close()
         server.terminate()

@@ -19,6 +19,8 @@ from agentgym_envs.webshop.catalogue import Catalogue
 from agentgym_envs.webshop.env import WebShopEnv, WebShopVectorEnv
 from agentgym_envs.webshop.shop import MODES
 from agentgym_envs.webshop.splits import SPLITS
+from agentgym_envs.webshop.tasks import GoalTasks
+from agentgym_envs.webshop.wishes import offers
 
 ENV_ID = "AgentGym/WebShop-v0"
 FACTS = {
@@ -79,13 +81,15 @@ def test_real_shops_keep_every_promise(shop_folders, goals):
 # -- whatever is said is a turn
 
 
-def said(dice: random.Random, admissible: tuple[str, ...]) -> str:
+def said(dice: random.Random, info: dict) -> str:
     """An action as no one should write it, and now and then as one should."""
     kind = dice.random()
-    known = dice.choice(admissible)
-    if kind < 0.35:
-        return known
+    known = dice.choice(info["admissible_actions"])
+    if known == ANY_SEARCH:
+        known = f"search[{dice.choice(info['goal'].split() or ['mug'])}]"
     if kind < 0.5:
+        return known
+    if kind < 0.65:
         letters = list(known)
         for _ in range(dice.randint(1, 3)):
             at = dice.randrange(len(letters))
@@ -94,9 +98,9 @@ def said(dice: random.Random, admissible: tuple[str, ...]) -> str:
             )
             letters = letters or ["-"]
         return "".join(letters)
-    if kind < 0.6:
+    if kind < 0.75:
         return "".join(chr(dice.randrange(0x110000)) for _ in range(dice.randrange(12)))
-    if kind < 0.602:
+    if kind < 0.752:
         return dice.choice(["search[", "]", "click[a]", "🙂", "\x00", "["]) * 100_000
     argument = known.partition("[")[2]
     return dice.choice(
@@ -122,7 +126,7 @@ def fuzz(env: WebShopEnv, seed: int, turns: int) -> int:
     keys = set(info)
     assert set(info) >= FACTS
     for _ in range(turns):
-        action = said(dice, info["admissible_actions"])
+        action = said(dice, info)
         text, reward, terminated, truncated, info = env.step(action)
         assert set(info) == keys and isinstance(text, str) and 0.0 <= reward <= 1.0
         assert terminated == (info["purchase"] is not None) == (info["reward_parts"] is not None)
@@ -182,7 +186,9 @@ def hostile(make_row, make_options, tmp_path_factory) -> Path:
     products, attributes, human = [], {}, {}
     for number, text in enumerate(HOSTILE):
         asin = f"B{number:03}"
-        row = make_row(asin, name=text, full_description=text, small_description=[text, "mug"])
+        row = make_row(
+            asin, name=text, full_description=f"{text} mug", small_description=[text, "mug"]
+        )
         row["customization_options"] = make_options(**{text or "size": [text, "buy now", "red"]})
         row |= {"query": text, "category": text, "product_category": text, "images": [text]}
         row["customization_options"][text or "size"][0]["image"] = text
@@ -208,8 +214,12 @@ def test_hostile_products_are_bought_stored_and_judged(hostile, page, goals):
     )
     for number in range(0, len(env.tasks.ids), 1 if goals == "human" else 5):
         _, info = env.reset(options={"task_id": env.tasks.ids[number]})
-        info = env.step("search[mug]")[4]
-        env.step(f"click[{info['clickables'][2 + number % 10]}]")
+        env.step("search[mug]")
+        hit = number % len(HOSTILE)
+        if hit >= 10:
+            env.step("click[next >]")
+        info = env.step(f"click[{offers(env.scene.facts['clickables'])[hit % 10]}]")[4]
+        assert info["page"] == "item"
         for name in ("description", "< prev", "features", "< prev", "attributes", "< prev", "red"):
             info = env.step(f"click[{name}]")[4]
             assert info["action_executable"]
@@ -284,14 +294,15 @@ def test_what_is_judged_otherwise_is_another_task(chosen):
 
 
 def test_other_nouns_make_another_task(tmp_path):
-    env = make(splits="all")
-    catalogue = env.tasks.catalogue
+    tasks = make(splits="all").tasks
+    assert isinstance(tasks, GoalTasks)
+    catalogue = tasks.catalogue
     table = tmp_path / "nouns.json"
     titles = {catalogue.product(asin).title for asin in catalogue.asins}
     table.write_text(json.dumps({title: title.split() for title in titles}))
     other = make(splits="all", nouns=str(table))
-    id = env.tasks.ids[0]
-    assert env.tasks.task(id).hash != other.tasks.task(id).hash
+    id = tasks.ids[0]
+    assert tasks.task(id).hash != other.tasks.task(id).hash
     assert other.tasks.task(id).answer["nouns_by"] == f"table of {len(titles)}"
 
 
@@ -360,16 +371,16 @@ def test_a_purchase_is_judged_and_told():
 
 
 def test_success_alone_is_rewarded_where_that_was_chosen():
+    official, strict = make(splits="all"), make(splits="all", reward="success")
     met = set()
-    for id in make(splits="all").tasks.ids[:20]:
-        official, strict = make(splits="all"), make(splits="all", reward="success")
-        for env in (official, strict):
-            env.reset(options={"task_id": id})
-        told, said = bought(official), bought(strict)
-        assert told["task_score"] == said["task_score"] == told["score"]
-        assert said["score"] == float(said["success"]) == float(told["score"] == 1)
-        met.add(0 < told["score"] < 1)
-    assert met == {True, False}
+    for id in official.tasks.ids[:20]:
+        for name in ("expert", "first_hit"):
+            _, told = play(official, yardstick(official, name), id)
+            _, verdict = play(strict, yardstick(strict, name), id)
+            assert strict.scene.facts["task_score"] == official.scene.facts["task_score"]
+            assert verdict.score == float(verdict.success) == float(told.score == 1)
+            met.add((verdict.score, 0 < told.score < 1))
+    assert met >= {(1.0, False), (0.0, True)}
 
 
 def test_fixed_options_are_named_wherever_a_result_goes(tmp_path):
@@ -520,7 +531,7 @@ def test_another_environment_costs_less_than_two_kilobytes():
 
 
 def test_memory_stays_flat_over_many_resets():
-    env = make()
+    env = make(products=40)
 
     def played(count: int) -> int:
         for turn in range(count):
@@ -529,10 +540,9 @@ def test_memory_stays_flat_over_many_resets():
             env.step(env.scene.admissible[turn % 2])
         return traced()
 
-    played(1500)  # by then every task has been kept that will be
     tracemalloc.start()
     try:
-        early = played(500)
+        early = played(max(1000, len(env.tasks.ids)))  # all that is kept is kept by then
         late = played(1500)
     finally:
         tracemalloc.stop()

@@ -49,7 +49,7 @@ def opened(shop_data: Path):
             max_turns=max_turns,
         )
 
-    def open_(record: dict[str, Any]) -> tuple[WebShopEnv, str, dict[str, Any]]:
+    def open_(record: dict[str, Any]) -> tuple[WebShopEnv, Any, dict[str, Any]]:
         config, name = record["config"], record["dataset"].partition("-")[0]
         assert config["seed"] == config["shuffle_seed"]
         env = make(name, config["seed"], config["max_steps"])
@@ -66,6 +66,7 @@ def test_every_step_is_the_same(records, opened):
         assert info["goal"] == record["goal"]["instruction_text"]
         first, *steps = record["steps"]
         assert observation == first["anchor"]
+        terminated = truncated = False
         for number, step in enumerate(steps, start=1):
             where = (record["id"], number)
             observation, reward, terminated, truncated, info = env.step(step["response"])

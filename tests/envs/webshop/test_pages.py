@@ -67,7 +67,7 @@ def test_quoted_begins_after_the_instruction():
 def test_brief():
     assert rendered("brief") == "search"
     assert rendered("brief", "search[x]") == (
-        "page 1 of 1\n- b1 A red cup $4 to $5.5\n- b2 Thing B2 $10"
+        "page 1 of 1\n- $4 to $5.5 A red cup: b1\n- $10 Thing B2: b2"
     )
     assert rendered("brief", "search[nothing]") == "page 1 of 0"
     assert rendered("brief", *AT_CUP, "click[blue]", "click[café]") == (
