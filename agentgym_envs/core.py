@@ -110,6 +110,9 @@ class TextEnv(gym.Env[Observation, str]):
         self._place = 0
         self._seed: int | None = None
         self._run: _Run | None = None
+        # Gymnasium's, set here too: instances of the same attributes share their layout.
+        self.spec = None
+        self._np_random, self._np_random_seed = None, None
 
     # Gymnasium's spaces, made when asked for: thousands of environments never are.
 

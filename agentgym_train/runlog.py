@@ -5,6 +5,7 @@ machine.json        versions and machine
 metrics.jsonl       one line a step; the record of truth, equal for equal runs
 timings.jsonl       seconds a phase; never equal, so kept apart
 episodes.jsonl      episodes as text, to be judged again
+traces.jsonl        numbers for every token of a few of them (see traces.py)
 checkpoints/        the newest few
 model/              the final weights, in Hugging Face's format
 """
@@ -24,7 +25,7 @@ from agentgym_envs.types import Episode
 from agentgym_train.files import append_line, keep_lines, read_lines, write_text
 from agentgym_train.layout import Trajectory
 
-_LOGS = ("metrics.jsonl", "timings.jsonl", "episodes.jsonl")
+_LOGS = ("metrics.jsonl", "timings.jsonl", "episodes.jsonl", "traces.jsonl")
 
 
 class RunLog:
@@ -67,6 +68,11 @@ class RunLog:
             )
             record = to_record(episode, trajectory.verdict)
             append_line(self.folder / "episodes.jsonl", {"step": step, "phase": phase, **record})
+
+    def traces(self, step: int, kept: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Keep these records, each with its number among the step's training episodes."""
+        for number, record in kept:
+            append_line(self.folder / "traces.jsonl", {"step": step, "episode": number, **record})
 
     @contextlib.contextmanager
     def timed(self, phase: str) -> Iterator[None]:

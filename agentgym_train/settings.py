@@ -89,10 +89,12 @@ class EvaluationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """What is kept. episodes: training episodes stored a step; checkpoint_every: steps between
+    """What is kept. episodes: training episodes stored a step; traces: how many of these also with
+    numbers for every token, at steps that are evaluated; checkpoint_every: steps between
     checkpoints; keep: how many of them."""
 
     episodes: int = 4
+    traces: int = 2
     checkpoint_every: int = 10
     keep: int = 2
 

@@ -24,6 +24,7 @@ from agentgym_train.settings import Run, dump
 from agentgym_train.skills import Choice, Skills, privileged
 from agentgym_train.teachers import Reference
 from agentgym_train.texts import texts_for_tokenizer
+from agentgym_train.traces import token_records
 from agentgym_train.update import make_optimizer, update
 
 TRAINING_DICE = 0
@@ -82,8 +83,7 @@ class Trainer:
             on_step(0, values)
         for step in range(start + 1, run.steps + 1):
             values = self.step(step)
-            every = run.evaluation.every
-            if step == run.steps or (every and step % every == 0):
+            if self.evaluates(step):
                 values |= self.evaluated(step)
             self.log.metrics(step, values)
             self.log.timings(step)
@@ -91,6 +91,11 @@ class Trainer:
                 self.save(step)
             on_step(step, values)
         self.export()
+
+    def evaluates(self, step: int) -> bool:
+        """Are the held-out tasks played after this step?"""
+        every = self.run.evaluation.every
+        return step == self.run.steps or bool(every and step % every == 0)
 
     def step(self, step: int) -> dict[str, float]:
         """One training step; returns its metrics. What follows the student then moves.
@@ -104,21 +109,51 @@ class Trainer:
         values = self.curriculum(played, step)
         part = [i for i, one in enumerate(played) if one.sampled]
         if part:
-            values |= self.trained([played[i] for i in part], [choices[i] for i in part], step)
+            logged = self.run.log
+            kept = min(logged.traces, logged.episodes) if self.evaluates(step) else 0
+            values |= self.trained(
+                [played[i] for i in part],
+                [choices[i] for i in part],
+                step,
+                traced=[i for i in part if i < kept],
+            )
         if self.guide is not None:
             self.guide.after(step)
         return values
 
     def trained(
-        self, played: list[Trajectory], choices: list[Choice], step: int
+        self,
+        played: list[Trajectory],
+        choices: list[Choice],
+        step: int,
+        traced: Sequence[int] = (),
     ) -> dict[str, float]:
-        """Learn from these trajectories; returns metrics."""
+        """Learn from these trajectories; returns metrics.
+
+        traced: the first so many are traced, under these numbers.
+        """
         log = self.log
         with log.timed("score"):
             batch, scored = self.batch_of(played, choices, step)
+            if traced:
+                self.trace(batch, played, traced, step)
         with log.timed("update"):
             learnt = self.learn(batch, step)
         return describe(played) | scored | learnt
+
+    def trace(
+        self, batch: Batch, played: list[Trajectory], numbers: Sequence[int], step: int
+    ) -> None:
+        """Keep the token numbers of the batch's first trajectories, under these numbers."""
+        records = token_records(
+            self.run.algorithm,
+            self.policy,
+            batch,
+            step,
+            played[: len(numbers)],
+            token_budget=self.run.learning.micro_tokens,
+        )
+        self.log.traces(step, zip(numbers, records, strict=True))
 
     def learn(self, batch: Batch, step: int) -> dict[str, float]:
         """Update the weights on a scored batch."""

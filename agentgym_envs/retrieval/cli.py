@@ -1,4 +1,7 @@
-"""`agentgym-envs retrieval`: index, convert, search, serve and measure."""
+"""`agentgym-envs retrieval`: index, convert, search, serve and measure.
+
+What goes wrong leaves as the library's exceptions; the command around it makes a line of each.
+"""
 
 import json
 from collections import defaultdict
@@ -181,7 +184,8 @@ def search(
     [hits] = _opened(source, retriever, cache).search([query], k)
     for rank, hit in enumerate(hits, start=1):
         typer.echo(f"{rank}. {hit.passage.title}  (id {hit.passage.id}, score {hit.score:.4f})")
-        typer.echo("".join(f"   {line}\n" for line in hit.passage.text.splitlines()))
+        for line in hit.passage.text.splitlines():
+            typer.echo(f"   {line}")
     if not hits:
         typer.echo("nothing found")
 
@@ -233,7 +237,7 @@ def recall(
     known = [question for question in asked if question.gold]
     if not known:
         raise ValueError("no question names gold passages (metadata: gold_doc_ids)")
-    found = _found(_opened(str(corpus), retriever, cache), known, max(k))
+    found = _found(_over(held, retriever), known, max(k))
     sets: dict[str, list[int]] = defaultdict(list)
     for at, question in enumerate(known):
         sets[f"{question.data_source} {question.split}".strip()].append(at)
@@ -288,9 +292,12 @@ def _opened(source: str, retriever: str | None, cache: Path | None) -> Retriever
     if source.startswith(("{", "http://", "https://")) or source.endswith(".json"):
         if retriever is not None:
             raise ValueError("two retrievers are given: name the corpus first, or only settings")
-        corpus, settings = None, _settings(source)
-    else:
-        corpus, settings = _corpus(Path(source), cache), _settings(retriever or "bm25")
+        return _over(None, source)
+    return _over(_corpus(Path(source), cache), retriever)
+
+
+def _over(corpus: Corpus | None, retriever: str | None) -> Retriever:
+    settings = _settings(retriever or "bm25")
     with _waiting("opening the retriever"):
         return open_retriever(settings, corpus)
 

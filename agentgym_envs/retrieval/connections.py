@@ -109,7 +109,7 @@ class Connections:
                 owner, connection = self._idle.pop()
             except IndexError:
                 return None
-            if True:
+            if owner == os.getpid():
                 return connection
             connection.close()
 

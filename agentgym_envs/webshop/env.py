@@ -3,12 +3,13 @@
 import random
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from gymnasium.error import ResetNeeded
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.parsing import ANY_SEARCH
@@ -19,7 +20,8 @@ from agentgym_envs.webshop.leaflets import Shelf
 from agentgym_envs.webshop.pages import previous
 from agentgym_envs.webshop.reward import parts, purchase_record
 from agentgym_envs.webshop.shop import MODES, Session
-from agentgym_envs.webshop.tasks import Choice, Shop, Tasks, open_goals
+from agentgym_envs.webshop.splits import Rule, Split
+from agentgym_envs.webshop.tasks import Choice, GoalTasks, Shop, Tasks, open_goals
 from agentgym_envs.webshop.verify import verify
 
 _WORD = re.compile(r"\w+")
@@ -89,8 +91,8 @@ class WebShopEnv(TextEnv):
         self,
         *,
         data: str | Path | None = None,
-        split: str = "train",
-        splits: str | None = None,
+        split: Split = "train",
+        splits: Rule | None = None,
         goals: Literal["synthetic", "human"] = "synthetic",
         price_seed: int = 0,
         shuffle_seed: int = 233,
@@ -164,47 +166,46 @@ class WebShopEnv(TextEnv):
             show_attributes=show_attributes,
             hidden_commands=hidden_commands,
         )
-        self._session: Session
-        self._expert: Expert | None = None
+        self._visit: _Visit | None = None
 
     def start(self, task: Task) -> Scene:
-        self._goals, rules = self._tasks.of(task.id), self._rules
-        self._session = Session(
-            self._goals.shelf,
+        goals, rules = self._tasks.of(task.id), self._rules
+        session = Session(
+            goals.shelf,
             str(task.facts["goal_index"]),
             task.goal,
-            prices=self._goals.price,
+            prices=goals.price,
             strict=rules.strict,
             show_attributes=rules.show_attributes,
             hidden_commands=rules.hidden_commands,
             dice=self._drawn_dice() if rules.hidden_commands else None,
         )
-        self._expert = None
-        self._seen: list[str] = []
-        self._done: list[str] = []
+        self._visit = _Visit(goals, session)
         return self._show(executed=True)
 
     def act(self, action: str) -> Scene:
-        self._done.append(action)
-        return self._show(self._session.act(action))
+        visit = self._visiting
+        visit.actions.append(action)
+        return self._show(visit.session.act(action))
 
     def advise(self) -> Advice | None:
         """What a shopper who knows the product would do next; None after the purchase."""
-        if self._expert is None:
-            product, _ = self._goals.looked_up(self.task.answer["asin"])
-            self._expert = Expert(self.task.answer, product, self.task.goal)
-        session = self._session
-        return self._expert.advise(session.page, session.clickables, self._done)
+        visit = self._visiting
+        if visit.expert is None:
+            product, _ = visit.goals.looked_up(self.task.answer["asin"])
+            visit.expert = Expert(self.task.answer, product, self.task.goal)
+        session = visit.session
+        return visit.expert.advise(session.page, session.clickables, visit.actions)
 
     @property
     def session(self) -> Session:
-        """The shopper: its page, and how that is rendered. There is one after the first reset."""
-        return self._session
+        """The shopper: its page, and how that is rendered. Raises ResetNeeded before a reset."""
+        return self._visiting.session
 
     @property
     def shelf(self) -> Shelf:
-        """The products of the shop that is played in."""
-        return self._goals.shelf
+        """The products of the shop that is played in. Raises ResetNeeded before a reset."""
+        return self._visiting.goals.shelf
 
     def wander(self, dice: np.random.Generator) -> str:
         """A random click, or a search for a few words in a row of the instruction."""
@@ -216,7 +217,7 @@ class WebShopEnv(TextEnv):
         return f"search[{' '.join(words[begin : begin + int(dice.integers(1, 5))])}]"
 
     def _show(self, executed: bool) -> Scene:
-        session = self._session
+        session = self._visiting.session
         purchase, found = self._bought() if session.done else (None, None)
         if found is not None:
             session.show_reward(found["reward"])
@@ -239,9 +240,10 @@ class WebShopEnv(TextEnv):
 
     def _bought(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """The record of the purchase, and its reward in parts."""
-        purchase = self._session.purchase
+        visit = self._visiting
+        purchase = visit.session.purchase
         assert purchase is not None, "the page after a purchase is shown without one"
-        record = purchase_record(purchase, *self._goals.looked_up(purchase.asin))
+        record = purchase_record(purchase, *visit.goals.looked_up(purchase.asin))
         answer = self.task.answer
         return record, parts(answer, record, fixed_options=answer["fixed_options"])
 
@@ -250,11 +252,33 @@ class WebShopEnv(TextEnv):
         pages, actions = self._rules.previous_observations, self._rules.previous_actions
         if not (pages or actions):
             return page
-        self._seen.append(page)
-        return previous(self._seen, self._done, pages, actions)
+        visit = self._visiting
+        visit.pages.append(page)
+        return previous(visit.pages, visit.actions, pages, actions)
+
+    @property
+    def _visiting(self) -> "_Visit":
+        if self._visit is None:
+            raise ResetNeeded("nobody is in the shop yet: call reset()")
+        return self._visit
 
     def _drawn_dice(self) -> random.Random:
         return random.Random(int(self.np_random.integers(1 << 63)))
+
+
+@dataclass(slots=True)
+class _Visit:
+    """The shopper of the episode being played. `pages`: those shown, kept where they are asked for.
+
+    One attribute of the environment, there from its making: attributes that an instance gets only
+    after many others were made cost it Python's compact form too.
+    """
+
+    goals: GoalTasks
+    session: Session
+    actions: list[str] = field(default_factory=list)
+    pages: list[str] = field(default_factory=list)
+    expert: Expert | None = None
 
 
 def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from agentgym_envs.webshop.leaflets import Shelf
 from agentgym_envs.webshop.nouns import NounFinder, find_nouns
 from agentgym_envs.webshop.product import Product
 from agentgym_envs.webshop.reward import goal_record
-from agentgym_envs.webshop.splits import split_indices
+from agentgym_envs.webshop.splits import Rule, Split, split_indices
 
 ENGINES = ("bm25", "lucene")
 KEPT_TASKS = 1024  # of one split; 1 to 2 kB each
@@ -43,8 +43,8 @@ class Choice:
     price_seed: int
     shuffle_seed: int
     cap: int | None
-    split: str
-    splits: str | None
+    split: Split
+    splits: Rule | None
     nouns: str
     fixed_options: bool
     success_only: bool

@@ -18,7 +18,7 @@ from agentgym_envs.retrieval.types import RetrievalError
 
 pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
 pytest.importorskip("uvicorn", reason="pip install 'agentgym-envs[serve]'")
-pytest.importorskip("httpx", reason="FastAPI's test client needs it: pip install httpx")
+pytest.importorskip("httpx2", reason="FastAPI's test client needs it: pip install httpx2")
 
 from fastapi.testclient import TestClient
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import gymnasium as gym
 import pytest
+from gymnasium.error import ResetNeeded
 
 from agentgym_envs.check import check_text_env
 from agentgym_envs.episodes import from_record, to_record
@@ -433,6 +434,34 @@ def test_strictly_there_is_no_search_without_a_search_bar():
         info = env.step("search[pen]")[4]
         assert info["action_valid"] is False
         assert info["action_executable"] is (not strict)
+
+
+def test_there_is_no_shopper_before_the_first_reset():
+    env = make()
+    for ask in (lambda: env.session, lambda: env.shelf, env.advise):
+        with pytest.raises(ResetNeeded, match=r"reset\(\)"):
+            ask()
+
+
+def test_pictures_of_options_come_from_the_file_to_the_page(make_row, make_options, tmp_path):
+    options = make_options(color=["red", "blue", "Red"], size=["xl"])
+    options["color"][0]["image"], options["color"][2]["image"] = "first.jpg", "last.jpg"
+    row = make_row("B1", customization_options=options)
+    attributes = {
+        "B1": {"attributes": ["a"], "instruction": "a mug", "instruction_attributes": ["a"]}
+    }
+    catalogue = Catalogue.build([row], attributes, {})
+    assert catalogue.product("B1").option_images == {"red": "last.jpg"}
+    catalogue.save(tmp_path / "shop")
+    assert Catalogue.load(tmp_path / "shop").product("B1") == catalogue.product("B1")
+    env = WebShopEnv(data=tmp_path / "shop", splits="all", page="html")
+    env.reset(seed=0)
+    env.step("search[mug]")
+    shown = env.step("click[b1]")[0]
+    assert '{"blue": null, "red": "last.jpg", "xl": null}' in shown
+    options["size"][0]["image"] = 7
+    with pytest.raises(ValueError, match="option 'size' .* a text 'image', got"):
+        Catalogue.build([row], attributes, {})
 
 
 # -- many at once
