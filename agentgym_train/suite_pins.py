@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,29 +26,39 @@ _WHOLE = 1 << 26  # files up to so many bytes are hashed whole, larger ones by b
 _END = 1 << 20
 
 
+Found = Mapping[str, Mapping[str, Any]]
+
+
 class ChangedError(ValueError):
     """Something that the arms of a comparison share is not what it was when it began."""
 
 
 class Pins:
-    """One file of pins: environment -> name -> what it was. `put` compares, or writes."""
+    """One file of pins: environment -> name -> what it was."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        exists = path.exists()
-        self.known: dict[str, dict[str, Any]] = json.loads(path.read_text()) if exists else {}
+        self._known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
-    def put(self, env: str, name: str, value: Any) -> None:
-        """Raises ChangedError when another value was put there before."""
-        names = self.known.setdefault(env, {})
-        if name not in names:
-            names[name] = value
-            write_text(self._path, json.dumps(self.known, indent=1) + "\n")
-        elif names[name] != value:
-            raise ChangedError(
-                f"{env}: {name} changed since this comparison began "
-                f"({_change(names[name], value)}): put it back, or compare in another folder"
-            )
+    def check(self, found: Found) -> None:
+        """Raises ChangedError where something is not what was written down."""
+        for env, names in found.items():
+            known = self._known.get(env, {})
+            for name in names.keys() & known.keys():
+                if names[name] != known[name]:
+                    raise ChangedError(
+                        f"{env}: {name} changed since this comparison began "
+                        f"({_change(known[name], names[name])}): put it back, or compare in "
+                        "another folder"
+                    )
+
+    def add(self, found: Found) -> None:
+        """Write down what was not known."""
+        told = {env: {**found.get(env, {}), **self._known.get(env, {})} for env in found}
+        both = {**self._known, **told}
+        if both != self._known:
+            self._known = both
+            write_text(self._path, json.dumps(both, indent=1) + "\n")
 
 
 def pinned_tasks(run: Run) -> dict[str, dict[str, Any]]:
@@ -73,7 +83,7 @@ def pinned_model(settings: ModelSettings) -> str:
     if settings.name == "tiny":
         return "made by each run from its settings"
     if folder.is_dir():
-        return _folder_hash(folder)
+        return folder_hash(folder)
     from transformers import AutoConfig
 
     try:
@@ -101,7 +111,8 @@ def _listed(env_id: str, settings: dict[str, Any], limit: int) -> dict[str, Any]
     return {"ids": ids, "hashes": hashes, "hash": content_hash(json.dumps([ids, hashes]))}
 
 
-def _folder_hash(folder: Path) -> str:
+def folder_hash(folder: Path) -> str:
+    """A model's folder by its files' names, sizes and bytes; of very large files, both ends."""
     digest = hashlib.sha256()
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         size = path.stat().st_size

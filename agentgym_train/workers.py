@@ -49,7 +49,7 @@ class Workers:
     def __init__(self, count: int, threads: int, lock: int, gpus: Sequence[str] = ()) -> None:
         if count < 1:
             raise ValueError(f"at least one worker is needed, got {count}")
-        self._count, self._threads, self._lock, self._gpus = count, threads, lock, gpus
+        self._count, self.threads, self._lock, self._gpus = count, threads, lock, gpus
         self._children: dict[str, _Child] = {}
 
     @property
@@ -94,7 +94,7 @@ class Workers:
         self._children.clear()
 
     def _environment(self, slot: int) -> Mapping[str, str]:
-        own = {"OMP_NUM_THREADS": str(self._threads), "TOKENIZERS_PARALLELISM": "false"}
+        own = {"OMP_NUM_THREADS": str(self.threads), "TOKENIZERS_PARALLELISM": "false"}
         if self._gpus:
             own["CUDA_VISIBLE_DEVICES"] = self._gpus[slot % len(self._gpus)]
         return {**os.environ, **own}

@@ -247,7 +247,7 @@ def rows(products: int) -> dict[str, Row]:
         "session warm": Row("", "`Session` alone, warm", unit, ">= 50,000"),
         "search": Row("a new search, 50 best", shop, "CPU-ms", "<= 1"),
         "search large, numpy": Row("", f"{MANY:,} texts, NumPy", "CPU-ms", "<= 3"),
-        "search large, numba": Row("", f"{MANY:,} texts, numba, used where installed", "CPU-ms", "<= 3"),
+        "search large, numba": Row("", f"{MANY:,} texts, numba (the default)", "CPU-ms", "<= 3"),
         "reward cold": Row("reward of a purchase", "never judged before", "CPU-ms"),
         "reward warm": Row("", "judged before", "CPU-ms"),
     }

@@ -11,8 +11,8 @@ from train.small_runs import small_run
 from agentgym_train import traces
 from agentgym_train.files import read_lines
 from agentgym_train.settings import Run
-from agentgym_train.train import train
 from agentgym_train.traces import pieces_of
+from agentgym_train.train import train
 
 COLUMNS = {
     "grpo": {"logprob", "advantage"},

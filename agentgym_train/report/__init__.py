@@ -1,0 +1,1 @@
+"""What runs have to say: tables, one page, and their episodes turn by turn."""
