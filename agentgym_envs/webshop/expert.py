@@ -28,7 +28,7 @@ class Expert:
         names = [option[0] for option in goal["options"] if not isinstance(option, str)]
         self._link = product.asin.lower()
         self._asin = product.asin
-        self._title = " ".join(product.title.split()[:TITLE_WORDS])
+        self._match = " ".join(_shared_words(product.title, telling_words(instruction, names)))
         self._searches = [
             search_for(query)
             for query in (telling_words(instruction, names), product.title.lower())
@@ -63,7 +63,7 @@ class Expert:
 
     def _look_through(self, page: Page, clickables: Collection[str]) -> Advice:
         if self._link in clickables:
-            return Advice(click(self._link), f"match: {self._title}")
+            return Advice(click(self._link), f"match: {self._match}")
         if page.shown and page.number < PAGES:
             return Advice(click(NEXT), "no match: next page")
         return Advice(click(BACK), "no match: search again")
@@ -74,6 +74,13 @@ class Expert:
             if chosen.get(name) != value and value in clickables:
                 return Advice(click(value), f"need {name}: {value}")
         return Advice(click(BUY), "all chosen: buy")
+
+
+def _shared_words(title: str, asked: str) -> list[str]:
+    """What of a title was asked for, as the title has it; all of it where nothing was."""
+    words, told = title.split(), set(asked.split())
+    shared = [word for word in words if word.strip(",.;:()").lower() in told]
+    return (shared or words)[:TITLE_WORDS]
 
 
 def _choices(goal: Mapping[str, Any], product: Product, instruction: str) -> dict[str, str]:
