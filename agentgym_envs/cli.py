@@ -14,6 +14,8 @@ from rich.table import Table
 import agentgym_envs
 from agentgym_envs.core import TextEnv
 from agentgym_envs.registration import importable
+from agentgym_envs.retrieval.cli import app as retrieval_app
+from agentgym_envs.retrieval.types import RetrievalError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -25,8 +27,14 @@ generate_app = typer.Typer(no_args_is_help=True, help="Write generated tasks in 
 app.add_typer(generate_app, name="generate")
 pack_app = typer.Typer(no_args_is_help=True, help="Turn official data into one file.")
 app.add_typer(pack_app, name="pack")
+app.add_typer(retrieval_app, name="retrieval")
 out = Console()
 
+# What a user can set right: told in one line.
+MISTAKES = (
+    *(ValueError, KeyError, TypeError, ImportError, OSError, MemoryError),
+    *(gym.error.Error, RetrievalError),
+)
 USAGE_ERROR = 2
 CHECK_FAILED = 3
 
@@ -45,7 +53,7 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     try:
         app(standalone_mode=True)
-    except (ValueError, KeyError, TypeError, ImportError, OSError, gym.error.Error) as error:
+    except MISTAKES as error:
         if os.environ.get("AGENTGYM_TRACEBACK"):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error

@@ -219,8 +219,11 @@ class _Comparison:
         return [job for job in self._jobs.values() if job.name not in over]
 
     def _end(self, name: str, error: str) -> None:
+        """What counts is the work: a command that broke after it has done it."""
         job = self._jobs[name]
-        if not error and not job.finished(self._folder):
+        if job.finished(self._folder):
+            error = ""
+        elif not error:
             error = "the command ended without an error, and without its work done"
         if error:
             self._broken[name] = error

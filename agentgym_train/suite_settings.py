@@ -64,9 +64,9 @@ class SourceFile:
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentFile:
-    """What a suite says of one environment; `like` starts from another one's table."""
+    """What a suite says of one environment. Before it is read, `like` put it over another one's
+    table."""
 
-    like: str = ""
     base: str = ""
     student: SourceFile = SourceFile()
     teacher: SourceFile = SourceFile()
@@ -272,29 +272,25 @@ def _by_seed(arms: Iterable[Arm]) -> Iterator[Arm]:
     yield from (arm for _, arm in sorted(ranked, key=lambda pair: pair[0]))
 
 
-def _environment(name: str, tables: dict[str, Any], seen: tuple[str, ...] = ()) -> EnvironmentFile:
-    table = tables[name]
-    where = f"environments.{name}"
-    _check_name(name, where)
-    if not isinstance(table, dict):
-        raise SettingsError(f"{where} is a table, got {table!r}")
-    other = table.get("like", "")
-    if other:
-        if other not in tables or other in (name, *seen):
-            raise SettingsError(f"{where}.like: there is no environment {other!r} to start from")
-        _environment(other, tables, (*seen, name))
-        table = merged(_liked(other, tables), {k: v for k, v in table.items() if k != "like"})
+def _environment(name: str, tables: dict[str, Any]) -> EnvironmentFile:
+    _check_name(name, f"environments.{name}")
     try:
-        return build(EnvironmentFile, table)
+        return build(EnvironmentFile, _liked(name, tables, ()))
     except SettingsError as error:
-        raise SettingsError(f"{where}: {error}") from error
+        raise SettingsError(f"environments.{name}: {error}") from error
 
 
-def _liked(name: str, tables: dict[str, Any]) -> dict[str, Any]:
-    """An environment's table with those that it is like under it."""
-    table = {k: v for k, v in tables[name].items() if k != "like"}
-    other = tables[name].get("like", "")
-    return merged(_liked(other, tables), table) if other else table
+def _liked(name: str, tables: dict[str, Any], seen: tuple[str, ...]) -> dict[str, Any]:
+    """An environment's table over those that it is like; student and teacher are not mixed."""
+    if name not in tables or name in seen:
+        raise SettingsError(f"like: there is no environment {name!r} to start from")
+    own = dict(tables[name])
+    other = own.pop("like", "")
+    if not other:
+        return own
+    under = _liked(other, tables, (*seen, name))
+    kept = {key: v for key, v in under.items() if key not in {"student", "teacher"} & own.keys()}
+    return merged(kept, own)
 
 
 def _names(env: str, table: EnvironmentFile, file: SuiteFile) -> tuple[str, ...]:
@@ -351,10 +347,10 @@ def _arms(
     if len(set(chosen)) < len(chosen):
         raise SettingsError(f"{env}/{name}: a seed is named twice in {list(chosen)}")
     try:
-        runs = [build(Run, {**data, "seed": seed}) for seed in chosen]
+        first = build(Run, {**data, "seed": chosen[0]})
     except SettingsError as error:
         raise SettingsError(f"{env}/{name}: {error}") from error
-    return [Arm(env=env, name=name, seed=run.seed, run=run) for run in runs]
+    return [Arm(env=env, name=name, seed=seed, run=replace(first, seed=seed)) for seed in chosen]
 
 
 def _put_models(data: dict[str, Any], table: EnvironmentFile, environment: Environment) -> None:

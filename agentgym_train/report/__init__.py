@@ -1,1 +1,48 @@
-"""What runs have to say: tables, one page, and their episodes turn by turn."""
+"""The report: reads run folders, writes one page that needs nothing else, and tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentgym_train.algorithms import BUILT_IN
+from agentgym_train.files import write_text
+from agentgym_train.report.contents import contents_of
+from agentgym_train.report.findings import Findings
+from agentgym_train.report.page import page
+from agentgym_train.report.runs import ReportError, read_study
+from agentgym_train.report.tables import comma_separated, markdown
+
+__all__ = ["ReportError", "ReportPaths", "report"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportPaths:
+    """What was written. `csv` is a folder with one file a table."""
+
+    html: Path
+    markdown: Path
+    csv: Path
+
+
+def report(folders: Sequence[Path], out: Path) -> ReportPaths:
+    """Report on runs, given as run folders, suite folders, or folders of run folders.
+
+    Writes `report.html` (opens from disk, asks nobody for anything), `report.md` and `csv/` into
+    `out`; an older report there is replaced. Runs that are not finished are shown as such.
+
+    Raises ReportError where a folder holds no run, a file in one cannot be read, or two folders
+    claim to be one arm.
+    """
+    study = read_study(folders, order=list(BUILT_IN))
+    findings = {env: Findings(study, env) for env in study.envs}
+    contents = contents_of(study, findings)
+    title = study.title or "Algorithms side by side"
+    paths = ReportPaths(out / "report.html", out / "report.md", out / "csv")
+    paths.csv.mkdir(parents=True, exist_ok=True)
+    for old in paths.csv.glob("*.csv"):
+        old.unlink()
+    for table in contents.all:
+        write_text(paths.csv / f"{table.key}.csv", comma_separated(table))
+    write_text(paths.markdown, markdown(contents.all, title))
+    write_text(paths.html, page(title, study, findings, contents))
+    return paths

@@ -55,13 +55,15 @@ class Evaluation:
 class Arm:
     """One run: an algorithm on an environment with a seed.
 
-    algorithm: what it is called in tables; `kind` is the name in its settings. settings: flat,
+    env and algorithm: what they are called in tables; `family` ("ALFWorld") and `kind` ("grpo") are
+    the names behind them. settings: flat,
     dotted keys. metrics and seconds: the lines of the logs. state: "done", "running", "waiting" or
     "broken"; `trouble` says what broke it.
     """
 
     folder: Path
     env: str
+    family: str
     algorithm: str
     kind: str
     seed: int
@@ -124,6 +126,7 @@ class Study:
     """All arms of a report, in the order they are shown, and what they are measured against."""
 
     arms: tuple[Arm, ...]
+    title: str = ""
     yardsticks: Mapping[str, tuple[Yardstick, ...]] = field(default_factory=dict)
     pinned: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # env -> split -> hash
 
@@ -158,7 +161,9 @@ def read_study(folders: Sequence[Path], order: Sequence[str] = ()) -> Study:
     for suite in suites:
         yardsticks |= _yardsticks(suite / "yardsticks.json")
         pinned |= _pinned(suite / "tasks.json")
-    return Study(arms=tuple(arms), yardsticks=yardsticks, pinned=pinned)
+    titles = [title for suite in suites if (title := _title(suite / "suite.toml"))]
+    title = " and ".join(titles)
+    return Study(arms=tuple(arms), title=title, yardsticks=yardsticks, pinned=pinned)
 
 
 def read_arm(folder: Path) -> Arm:
@@ -178,6 +183,7 @@ def read_arm(folder: Path) -> Arm:
         return Arm(
             folder=folder,
             env=_short(str(settings["env"]["id"])),
+            family=_short(str(settings["env"]["id"])),
             algorithm=kind.rpartition(":")[2],
             kind=kind,
             seed=int(settings.get("seed", 0)),
@@ -290,6 +296,7 @@ def _suite_arms(suite: Path) -> Iterator[Arm]:
             yield Arm(
                 folder=suite / "arms" / key,
                 env=env,
+                family="",
                 algorithm=label,
                 kind=label,
                 seed=int(seed[0][1:]),
@@ -300,19 +307,10 @@ def _suite_arms(suite: Path) -> Iterator[Arm]:
 
 
 def _states(suite: Path) -> dict[str, tuple[str, str]]:
-    """arm -> (state, what went wrong), from either kind of status file; the last word counts."""
-    told = _json(suite / "status.json")
-    lines = [{"arm": name, **about} for name, about in told.items() if isinstance(about, dict)]
-    for record in lines + read_lines(suite / "status.jsonl"):
-        if "arm" in record:
-            told[str(record["arm"])] = record
+    """arm -> (state, what went wrong), as status.json has it."""
     return {
-        name.removeprefix("arms/"): (
-            str(about.get("state", about.get("status", "waiting"))),
-            str(about.get("error") or ""),
-        )
-        for name, about in told.items()
-        if isinstance(about, dict)
+        name: (str(about.get("state", "waiting")), str(about.get("error", "")))
+        for name, about in _json(suite / "status.json").items()
     }
 
 
@@ -337,6 +335,15 @@ def _pinned(path: Path) -> dict[str, dict[str, str]]:
         env: {split: str(about["hash"]) for split, about in splits.items()}
         for env, splits in _json(path).items()
     }
+
+
+def _title(path: Path) -> str:
+    if not path.exists():
+        return ""
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+    except tomllib.TOMLDecodeError as error:
+        raise ReportError(f"{path} is broken: {error}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:

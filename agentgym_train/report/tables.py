@@ -4,14 +4,17 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agentgym_train.report.stats import Interval
 
 Cell = str | float | Interval | None
-Kind = Literal["text", "percent", "points", "count", "number", "p", "interval", "difference"]
+# "figure" is a number as somebody printed it: text, set like a number.
+Kind = Literal[
+    "text", "figure", "percent", "points", "count", "number", "p", "interval", "difference"
+]
 NOTHING = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~])")
 
@@ -102,6 +105,7 @@ def short_number(value: float) -> str:
 
 _FORMS: dict[str, Callable[[float], str]] = {
     "text": str,
+    "figure": str,
     "percent": lambda value: f"{100 * value:.1f}",
     "points": lambda value: f"{100 * value:+.1f}",
     "count": lambda value: f"{value:,.0f}",
@@ -120,8 +124,8 @@ def _values(cell: Cell, span: bool) -> list[str]:
     return [repr(float(cell))]
 
 
-def _line(cells: object) -> str:
-    return "| " + " | ".join(cells) + " |"  # type: ignore[arg-type]
+def _line(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _plain(text: str) -> str:

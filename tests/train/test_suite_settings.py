@@ -60,11 +60,6 @@ def test_a_record_reads_back_equal(tmp_path):
         },
         "taught": {"like": "pantry", "teacher": {"arm": "made/grpo-1"}, "seeds": [5]},
     }
-    for name in ("made", "taught"):  # a name given by the table they are like is not wanted
-        for role in {"student", "teacher"} & made[name].keys():
-            made[name][role]["model"] = {"dtype": "float32"}
-        del made[name]["like"]
-    made["taught"]["student"] = {"model": {"name": "somewhere"}}
     suite = small_suite(arms={"opd": {"seeds": [3]}}, environments=made)
     path = tmp_path / "again.toml"
     path.write_text(record(suite), encoding="utf-8")

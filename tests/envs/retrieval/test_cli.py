@@ -125,8 +125,9 @@ def test_constants_are_the_index_s_own(place):
 
 
 def test_a_hit_shows_rank_title_id_score_and_text(place):
+    """w = ln(1 + 9.5/1.5) = 1.9924 (1 of 10 passages), twice among 5 words: w - w/(1 + 2/0.9)."""
     assert run("search", CORPUS, "the bee", "-k", "1").splitlines() == [
-        "1. The bee  (id 0, score 1.1592)",
+        "1. The bee  (id 0, score 1.3741)",
         "   It is said that the bee is number 0.",
     ]
     assert run("search", CORPUS, "zebra") == "nothing found\n"

@@ -1,0 +1,434 @@
+"""The report's tables, made of findings. Everything a page, a Markdown file or a CSV says."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from agentgym_train.report.findings import PHASES, Findings, Standing
+from agentgym_train.report.published import published_tables
+from agentgym_train.report.runs import Arm, Evaluation, Study, task_hash
+from agentgym_train.report.tables import Cell, Column, Table
+from agentgym_train.report.warnings import collapse_warnings
+
+BEST_RULE = "best: of each run the highest held-out success after step 0, earliest of equals"
+_NEVER_SHOWN = ("seed",)  # differs between the runs of an arm by intention
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvTables:
+    """What one environment's section shows."""
+
+    headline: Table
+    pairs: Table
+    kinds: Table
+    cost: Table
+    ours: Table
+    published: tuple[Table, ...]
+    settings: Table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """All tables of a report, in reading order: `all` has them in a row."""
+
+    envs: Mapping[str, EnvTables]
+    warnings: Table
+    arms: Table
+    versions: Table
+    tasks: Table
+
+    @property
+    def all(self) -> list[Table]:
+        by_env = list(self.envs.values())
+        return [
+            *(one.headline for one in by_env),
+            *(one.pairs for one in by_env),
+            *(one.kinds for one in by_env),
+            *(one.cost for one in by_env),
+            self.warnings,
+            *(one.ours for one in by_env),
+            *(table for one in by_env for table in one.published),
+            *(one.settings for one in by_env),
+            self.arms,
+            self.versions,
+            self.tasks,
+        ]
+
+
+def contents_of(study: Study, findings: Mapping[str, Findings]) -> Contents:
+    """Every table of a report."""
+    return Contents(
+        envs={env: _env_tables(i, found) for i, (env, found) in enumerate(findings.items())},
+        warnings=_warnings(study),
+        arms=_arms(study),
+        versions=_versions(study),
+        tasks=_tasks(study, findings),
+    )
+
+
+def _env_tables(place: int, found: Findings) -> EnvTables:
+    arms = [arm for arms in found.arms.values() for arm in arms]
+    family = next((arm.family for arm in arms if arm.family), "")
+    return EnvTables(
+        headline=headline(place, found),
+        pairs=pairs(place, found),
+        kinds=by_kind(place, found),
+        cost=cost(place, found),
+        ours=ours(place, found),
+        published=tuple(published_tables(family, {arm.kind for arm in arms})),
+        settings=settings_diff(place, found),
+    )
+
+
+# -- the comparison
+
+
+def headline(place: int, found: Findings) -> Table:
+    """Algorithms by rank, then those without a finished run, then what they are held against."""
+    rows = [_standing_row(one, len(found.arms[one.algorithm])) for one in found.standings]
+    for name, arms in found.arms.items():
+        if name not in found.done:
+            rows.append((name, f"0 of {len(arms)}", *[None] * 9, _how_far(arms)))
+    rows += [
+        (one.name, "yardstick", one.rate, None, None, None, None, None, None, None, one.turns, "")
+        for one in found.yardsticks
+    ]
+    start = _before_training(found)
+    if start is not None and not any(one.name == "student" for one in found.yardsticks):
+        rows.append(("untrained", "yardstick", start.rate, *[None] * 7, start.turns, ""))
+    return Table(
+        key=_key("headline", place, found),
+        title=f"Success on held-out tasks: {found.env}",
+        columns=(
+            Column("algorithm"),
+            Column("seeds"),
+            Column("final", "percent"),
+            Column("95 % over seeds", "interval"),
+            Column("95 % over seeds and tasks", "interval"),
+            Column("best", "percent"),
+            Column("rank", "count"),
+            Column("first place", "percent"),
+            Column("ranks, 95 %"),
+            Column("invalid turns", "percent"),
+            Column("turns", "number"),
+            Column("remarks"),
+        ),
+        rows=tuple(rows),
+        note=_headline_note(found),
+    )
+
+
+def _standing_row(one: Standing, seeds: int) -> tuple[Cell, ...]:
+    steps = ", ".join(str(step) for step in sorted(set(one.best_steps)))
+    told = one.stability
+    ranks = None if told is None else _span(told.low, told.high)
+    return (
+        one.algorithm,
+        f"{len(one.arms)}" if len(one.arms) == seeds else f"{len(one.arms)} of {seeds}",
+        one.rate,
+        one.seeds_interval,
+        one.both_interval,
+        one.best,
+        one.rank,
+        None if told is None else told.first,
+        ranks,
+        one.invalid,
+        round(one.turns, 1),
+        f"best at step {steps}",
+    )
+
+
+def _headline_note(found: Findings) -> str:
+    count = len(found.tasks)
+    several = any(len(arms) > 1 for arms in found.done.values())
+    return " ".join(
+        [
+            "Success in percent: mean over seeds of the last evaluation (final);",
+            f"{BEST_RULE}, so it is chosen on the tasks it is reported on.",
+            "Over seeds: Student's t, for another run on these tasks.",
+            "Over seeds and tasks: for another run on other tasks of the kind; with one seed, "
+            "Wilson's interval over tasks alone.",
+            "First place: share of resamples of seeds and tasks in which the algorithm leads."
+            if several
+            else "First place: share of resamples of the tasks in which the algorithm leads; with "
+            "one seed each, nothing here says how another seed would do.",
+            f"{count} tasks that every finished run played."
+            if found.same_tasks
+            else f"The runs did NOT play the same tasks: intervals over tasks, ranks and tests use "
+            f"the {count} they share.",
+        ]
+    )
+
+
+def pairs(place: int, found: Findings) -> Table:
+    """Every two algorithms on the same tasks and seeds."""
+    rows = []
+    for one in found.pairs:
+        seeds = one.difference.seeds
+        rows.append(
+            (
+                one.first,
+                one.second,
+                one.difference.mean,
+                one.difference.interval,
+                one.difference.p,
+                one.p_holm,
+                f"{one.runs.only_first} : {one.runs.only_second}",
+                one.runs.p,
+                one.runs_p_holm,
+                float(seeds),
+                _reading(one.first, one.second, one.difference.mean, one.p_holm, seeds),
+            )
+        )
+    return Table(
+        key=_key("pairs", place, found),
+        title=f"Paired tests: {found.env}",
+        columns=(
+            Column("A"),
+            Column("B"),
+            Column("A − B", "points"),
+            Column("95 %", "difference"),
+            Column("p", "p"),
+            Column("p, Holm", "p"),
+            Column("only A : only B"),
+            Column("McNemar p", "p"),
+            Column("McNemar p, Holm", "p"),
+            Column("seeds", "count"),
+            Column("reading"),
+        ),
+        rows=tuple(rows),
+        note="The same tasks and seeds, paired; differences in points of success. The first test "
+        "(Student's t with seeds and tasks as crossed random effects) asks whether the algorithms "
+        "would differ with new seeds and tasks; with one seed it speaks of new tasks only. "
+        "McNemar's exact test, over all seeds' tasks together, asks only whether these very runs "
+        "differ. Holm's correction is over the pairs of the environment. The reading goes by the "
+        "first test at 0.05 after Holm.",
+    )
+
+
+def _reading(first: str, second: str, mean: float, p: float, seeds: int) -> str:
+    if p >= 0.05:
+        return "cannot be told"
+    ahead = first if mean > 0 else second
+    return f"{ahead} ahead" if seeds > 1 else f"{ahead} ahead, for this seed"
+
+
+def by_kind(place: int, found: Findings) -> Table:
+    """Final success on each kind of task."""
+    kinds = found.kinds
+    return Table(
+        key=_key("kinds", place, found),
+        title=f"By kind of task: {found.env}",
+        columns=(
+            Column("algorithm"),
+            *(Column(f"{kind} ({count})", "percent") for kind, count in kinds.items()),
+        ),
+        rows=tuple(
+            (one.algorithm, *(found.kind_rate(one.algorithm, kind) for kind in kinds))
+            for one in found.standings
+        ),
+        note="Final success in percent, mean over seeds; number of held-out tasks in brackets.",
+    )
+
+
+def cost(place: int, found: Findings) -> Table:
+    """What a run of each algorithm took."""
+    rows = []
+    for name in found.algorithms:
+        told = found.cost(name)
+        if told is not None:
+            total = sum(told.seconds.values())
+            seconds = [told.seconds[phase] for phase in PHASES]
+            rows.append((name, told.runs, told.steps, told.sampled, told.taught, *seconds, total))
+    return Table(
+        key=_key("cost", place, found),
+        title=f"Cost of a run: {found.env}",
+        columns=(
+            Column("algorithm"),
+            Column("runs", "count"),
+            Column("steps", "number"),
+            Column("tokens sampled", "number"),
+            Column("tokens scored by the teacher", "number"),
+            *(Column(f"{phase}, s", "number") for phase in PHASES),
+            Column("all, s", "number"),
+        ),
+        rows=tuple(rows),
+        note="Means over finished runs. Tokens sampled while training, evaluation left out. The "
+        "teacher scores a step's rows once, prompts included. Seconds depend on the machine and "
+        "on what else ran there.",
+    )
+
+
+# -- beside the papers
+
+
+def ours(place: int, found: Findings) -> Table:
+    """This report's own figures with the model and the tasks they belong to."""
+    rows = []
+    for one in found.standings:
+        models = sorted({str(arm.settings.get("model.name", "?")) for arm in one.arms})
+        shape = f"{len(one.arms)} seed{'s' * (len(one.arms) > 1)}, {one.arms[0].steps} steps"
+        rows.append((one.algorithm, ", ".join(models), shape, one.rate, one.best, one.turns))
+    return Table(
+        key=_key("ours", place, found),
+        title=f"Ours: {found.env}",
+        columns=(
+            Column("measured here"),
+            Column("student"),
+            Column("runs"),
+            Column("final, %", "percent"),
+            Column("best, %", "percent"),
+            Column("turns", "number"),
+        ),
+        rows=tuple(rows),
+        note=f"Success on {len(found.tasks)} held-out tasks, measured by these runs; {BEST_RULE}.",
+    )
+
+
+# -- what ran
+
+
+def settings_diff(place: int, found: Findings) -> Table:
+    """The settings in which the arms of an environment differ; seeds aside."""
+    runs = {name: [a for a in arms if a.settings] for name, arms in found.arms.items()}
+    names = [name for name, arms in runs.items() if arms]
+    keys = dict.fromkeys(key for name in names for arm in runs[name] for key in arm.settings)
+    rows = []
+    for key in keys:
+        values = [_values(runs[name], key) for name in names]
+        if key not in _NEVER_SHOWN and len(set(values)) > 1:
+            rows.append((key, *values))
+    return Table(
+        key=_key("settings", place, found),
+        title=f"Settings that differ: {found.env}",
+        columns=(Column("setting"), *(Column(name) for name in names)),
+        rows=tuple(rows),
+        note="All other settings are the same in every run of the environment.",
+    )
+
+
+def _values(arms: Sequence[Arm], key: str) -> str:
+    said = [_said(arm.settings.get(key)) for arm in arms]
+    return " / ".join(dict.fromkeys(said))
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _warnings(study: Study) -> Table:
+    return Table(
+        key="warnings",
+        title="Signs of collapse",
+        columns=(
+            Column("environment"),
+            Column("run"),
+            Column("sign"),
+            Column("step", "count"),
+            Column("numbers"),
+        ),
+        rows=tuple(
+            (one.env, one.arm, one.sign, one.step, one.numbers)
+            for one in collapse_warnings(study.arms)
+        ),
+        note="Hints to look, not verdicts. A step's value is the mean of the five that end there.",
+    )
+
+
+def _arms(study: Study) -> Table:
+    return Table(
+        key="arms",
+        title="Runs",
+        columns=(
+            Column("environment"),
+            Column("algorithm"),
+            Column("seed", "count"),
+            Column("state"),
+            Column("step"),
+            Column("final", "percent"),
+            Column("best", "percent"),
+            Column("trouble"),
+        ),
+        rows=tuple(
+            (
+                arm.env,
+                arm.algorithm,
+                arm.seed,
+                arm.state,
+                f"{arm.reached} of {arm.steps or '?'}",
+                arm.final.rate if arm.final else None,
+                arm.best.rate if arm.best else None,
+                arm.trouble,
+            )
+            for arm in study.arms
+        ),
+        note="Runs that are not done are drawn in the curves and take no part in the comparison.",
+    )
+
+
+def _versions(study: Study) -> Table:
+    """One column for each machine and set of versions that took part."""
+    machines: dict[str, list[Arm]] = {}
+    for arm in study.arms:
+        if arm.machine:
+            machines.setdefault(json.dumps(arm.machine, sort_keys=True), []).append(arm)
+    told = [arms[0].machine for arms in machines.values()]
+    keys = dict.fromkeys(key for one in told for key in one)
+    counts = [f"{len(arms)} runs" for arms in machines.values()]
+    return Table(
+        key="versions",
+        title="Versions and machine",
+        columns=(Column("what"), *(Column(count) for count in counts)),
+        rows=tuple((key, *(_said(one.get(key)) for one in told)) for key in keys),
+        note="" if len(told) < 2 else "The runs did NOT all run with the same versions.",
+    )
+
+
+def _tasks(study: Study, findings: Mapping[str, Findings]) -> Table:
+    rows = []
+    for env, found in findings.items():
+        lists = [arm.final.outcomes for arms in found.done.values() for arm in arms if arm.final]
+        hashes = {task_hash(one): len(one) for one in lists if one}
+        pinned = study.pinned.get(env, {})
+        for name, count in hashes.items():
+            same = pinned.get("evaluation")
+            agrees = None if same is None else "yes" if same == name else "NO"
+            rows.append((env, "held out, as played", count, name, agrees))
+        rows += [(env, f"{split}, as pinned", None, name, None) for split, name in pinned.items()]
+    return Table(
+        key="tasks",
+        title="Task lists",
+        columns=(
+            Column("environment"),
+            Column("list"),
+            Column("tasks", "count"),
+            Column("hash"),
+            Column("as pinned"),
+        ),
+        rows=tuple(rows),
+        note="A hash names the tasks and their content, in order.",
+    )
+
+
+def _key(name: str, place: int, found: Findings) -> str:
+    """A file name that no environment's name can break."""
+    safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in found.env.lower())[:40]
+    return f"{name}-{place}-{safe}"
+
+
+def _how_far(arms: Sequence[Arm]) -> str:
+    states = sorted({arm.state for arm in arms})
+    return f"{', '.join(states)}; at step {max(arm.reached for arm in arms)}"
+
+
+def _before_training(found: Findings) -> Evaluation | None:
+    return next(
+        (arm.first for arms in found.arms.values() for arm in arms if arm.first is not None), None
+    )
+
+
+def _span(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
