@@ -63,7 +63,7 @@ class Expert:
 
     def _look_through(self, page: Page, clickables: Collection[str]) -> Advice:
         if self._link in clickables:
-            return Advice(click(self._link), f"match: {self._match}")
+            return Advice(click(self._link), f"match: {self._match}: {self._link}")
         if page.shown and page.number < PAGES:
             return Advice(click(NEXT), "no match: next page")
         return Advice(click(BACK), "no match: search again")

@@ -54,7 +54,7 @@ def test_it_searches_what_the_instruction_says_then_the_title():
 def test_it_opens_the_product_where_it_is_shown():
     results = page("results", found=(*OTHERS[:3], MUG.asin))
     advice = ASKED.advise(results, ["b100000000", "b000000001"], [])
-    assert advice == Advice("click[b000000001]", "match: Blue Mug")
+    assert advice == Advice("click[b000000001]", "match: Blue Mug: b000000001")
 
 
 def test_it_turns_pages_and_gives_up():
