@@ -31,7 +31,7 @@ _FIELDS = {
         "turns_played",
         "turn",
     },
-    "pair": {"turn", "observation", "action"},
+    "pair": {"turn", "observation", "action", "outcome"},
     "opening": {"goal", "observation", "admissible"},
     "following": {"goal", "observation", "admissible"},
     "reply": {"thought", "action", "name", "argument"},
@@ -42,9 +42,10 @@ _FIELDS = {
 class PromptStyle:
     """The templates of one way to talk to a model; `{names}` are filled in.
 
-    `first`, `later` and `pair` (one past turn) make the turns layout; `opening` and `following`
-    make the chat layout. `reply` is how an expert's advice is written (`{thought}` and
-    `{action}`, or an action's `{name}` and `{argument}`); `parser` reads replies.
+    `first`, `later` and `pair` (one past turn: its `observation`, its `action`, and the `outcome`,
+    which the next turn saw) make the turns layout; `opening` and `following` make the chat layout.
+    `reply` is how an expert's advice is written (`{thought}` and `{action}`, or an action's
+    `{name}` and `{argument}`); `parser` reads replies.
     `admissible_item` and `admissible_join` render the admissible actions, without those in `hide`.
     `history` is how many past turns `later` shows; where that makes the text longer than
     `longest` characters, `first` is used in its stead (0: no limit).
@@ -93,8 +94,14 @@ class PromptStyle:
     ) -> str:
         shown = turns[-self.history :] if self.history else []
         number = len(turns) - len(shown)
+        seen = [*(turn.observation for turn in shown), observation]
         pairs = [
-            self.pair.format(turn=number + i, observation=turn.observation, action=turn.action)
+            self.pair.format(
+                turn=number + i,
+                observation=turn.observation,
+                action=turn.action,
+                outcome=seen[i],
+            )
             for i, turn in enumerate(shown, start=1)
         ]
         return self.later.format(

@@ -68,7 +68,9 @@ def test_verl_agents_history_is_numbered_and_four_long():
     assert style.history == 4
     turns = played(style).turns
     text = style.turn_messages("q", turns[:2], "now", ())[-1]["content"]
-    assert f"Step 1: {turns[0].action}" in text and f"Step 2: {turns[1].action}" in text
+    assert (
+        f"Step 1: {turns[0].action} {turns[1].observation}\nStep 2: {turns[1].action} now" in text
+    )
     assert "taken 2 step(s)" in text
 
 
