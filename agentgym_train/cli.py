@@ -131,6 +131,40 @@ def evaluate(
 
 
 @app.command()
+def compare(
+    suite: Path,
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder to write, or to go on in.")],
+    workers: Annotated[int, typer.Option(help="Runs at a time; 0: one a GPU, or one a core.")] = 0,
+    gpus: Annotated[str, typer.Option(help="As 0,1: given to the workers in turn.")] = "",
+    only: Annotated[list[str] | None, typer.Option(help='Arms, as "alfworld/atod-*".')] = None,
+    set_: Set = None,
+) -> None:
+    """Play every arm of a suite: environments x algorithms x seeds. Stop and start it at will."""
+    from agentgym_train.suite import compare as play
+    from agentgym_train.suite import load_suite
+    from agentgym_train.suite_progress import Board, ending
+
+    wanted, cards = load_suite(suite, set_ or ()), [one for one in gpus.split(",") if one]
+    count = workers or len(cards) or os.cpu_count() or 1
+    try:
+        with Board(note) as board:
+            outcome = play(
+                wanted,
+                out_folder,
+                workers=count,
+                gpus=cards,
+                only=only or (),
+                on_progress=board.show,
+            )
+    except KeyboardInterrupt:
+        note.print("stopped; the same command goes on")
+        raise SystemExit(INTERRUPTED) from None
+    ending(outcome, note)
+    if outcome.broken:
+        raise SystemExit(FAILED)
+
+
+@app.command()
 def demo(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Default: runs/demo-<time>.")

@@ -43,6 +43,6 @@ def report(folders: Sequence[Path], out: Path) -> ReportPaths:
         old.unlink()
     for table in contents.all:
         write_text(paths.csv / f"{table.key}.csv", comma_separated(table))
-    write_text(paths.markdown, markdown(contents.all, title))
+    write_text(paths.markdown, markdown(contents.all, title, contents.summary))
     write_text(paths.html, page(title, study, findings, contents))
     return paths

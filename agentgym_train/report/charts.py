@@ -67,14 +67,16 @@ class Frame:
 
     def down(self, y: float) -> float:
         low, high = self.y
-        return self.height - self.bottom - (self.height - self.top - self.bottom) * (y - low) / (
-            high - low
+        return (
+            self.height
+            - self.bottom
+            - (self.height - self.top - self.bottom) * (y - low) / (high - low)
         )
 
 
-def success_frame(series: Sequence[Series], width: int) -> Frame:
+def success_frame(series: Sequence[Series], lines: Sequence[Line], width: int) -> Frame:
     """Axes for success curves: y from 0 to 1, room for names on the right."""
-    longest = max((len(one.name) for one in series), default=0)
+    longest = max((len(one.name) for one in (*series, *lines)), default=0)
     narrow = width < 500
     return Frame(
         width=width,
@@ -91,19 +93,24 @@ def success_frame(series: Sequence[Series], width: int) -> Frame:
 def success_chart(
     series: Sequence[Series], lines: Sequence[Line], frame: Frame, *, axis: str, name: str
 ) -> Html:
-    """Success in percent against `axis`, one line an algorithm, named at its end."""
-    ends = [frame.down(one.points[-1].y) for one in series if one.points]
-    label_heights = iter(spread(ends, _LABEL_GAP, frame.top, frame.height - frame.bottom))
-    drawn = [_series(one, frame) for one in series]
+    """Success in percent against `axis`; algorithms and levels are named at their right ends."""
+    drawn = [one for one in series if one.points]
+    edge = frame.width - frame.right
+    ends = [(frame.across(one.points[-1].x), frame.down(one.points[-1].y)) for one in drawn]
+    ends += [(edge, frame.down(line.y)) for line in lines]
+    names = [one.name for one in drawn] + [line.name for line in lines]
+    kinds = [f"s{one.style % COLOURS}" for one in drawn] + ["quiet"] * len(lines)
+    heights = spread([y for _, y in ends], _LABEL_GAP, frame.top, frame.height - frame.bottom)
     labels = [
-        _label(one, frame, next(label_heights)) for one in series if one.points
+        _label(text, kind, frame, end, height)
+        for text, kind, end, height in zip(names, kinds, ends, heights, strict=True)
     ]
     return tag(
         "svg",
         tag("title", f"{name}: success against {axis}"),
         _axes(frame, axis, [0, 0.25, 0.5, 0.75, 1.0], "{:.0%}".format),
-        *_lines(lines, frame),
-        *drawn,
+        *(_level(line, frame) for line in lines),
+        *(_series(one, frame) for one in drawn),
         *labels,
         tag("line", class_="cursor", y1=frame.top, y2=frame.height - frame.bottom, x1=-9, x2=-9),
         viewBox=f"0 0 {frame.width} {frame.height}",
@@ -116,8 +123,7 @@ def success_chart(
 
 def tile(title: str, series: Sequence[Series], *, axis: str = "step", width: int = 244) -> Html:
     """A small figure of one metric, its range of values chosen to fit."""
-    values = [p.y for one in series for p in one.points]
-    low, high = _range(values)
+    low, high = _range([p.y for one in series for p in one.points], least=0.25)
     frame = Frame(
         width=width,
         height=150,
@@ -165,8 +171,15 @@ def strip(
     colour = "quiet" if style is None else f"s{style % COLOURS}"
     parts = [tag("line", class_="base", x1=across(0), x2=across(1), y1=middle, y2=middle)]
     parts += [
-        tag("line", tag("title", one.name), class_="mark", x1=across(one.y), x2=across(one.y),
-            y1=2, y2=18)
+        tag(
+            "line",
+            tag("title", one.name),
+            class_="mark",
+            x1=across(one.y),
+            x2=across(one.y),
+            y1=2,
+            y2=18,
+        )
         for one in lines
     ]
     for kind, interval in (("thin", both), ("thick", seeds)):
@@ -183,7 +196,12 @@ def strip(
             )
     parts.append(tag("circle", class_=f"dot {colour}", cx=across(rate), cy=middle, r="4"))
     return tag(
-        "svg", *parts, viewBox=f"0 0 {width} 20", width=width, height=20, class_="strip",
+        "svg",
+        *parts,
+        viewBox=f"0 0 {width} 20",
+        width=width,
+        height=20,
+        class_="strip",
         aria_hidden="true",
     )
 
@@ -199,8 +217,9 @@ def swatch(style: int) -> Html:
         y2="5",
         stroke_dasharray=dashes(style) or None,
     )
-    return tag("svg", line, viewBox="0 0 22 10", width=22, height=10, class_="swatch",
-               aria_hidden="true")
+    return tag(
+        "svg", line, viewBox="0 0 22 10", width=22, height=10, class_="swatch", aria_hidden="true"
+    )
 
 
 def dashes(style: int) -> str:
@@ -247,8 +266,14 @@ def _axes(
     for y in y_ticks:
         height = f"{frame.down(y):.1f}"
         parts.append(
-            tag("line", class_="grid", x1=frame.left, x2=frame.width - frame.right, y1=height,
-                y2=height)
+            tag(
+                "line",
+                class_="grid",
+                x1=frame.left,
+                x2=frame.width - frame.right,
+                y1=height,
+                y2=height,
+            )
         )
         parts.append(_text(shown(y), frame.left - 6, frame.down(y) + 4, "end"))
     for x in nice_ticks(*frame.x, 3 if few or frame.width < 500 else 6):
@@ -261,18 +286,9 @@ def _axes(
     return tag("g", *parts, class_="axes")
 
 
-def _lines(lines: Sequence[Line], frame: Frame) -> list[Html]:
-    if not lines:
-        return []
-    heights = spread([frame.down(one.y) - 4 for one in lines], 11, frame.top + 8, frame.height)
-    parts = []
-    for one, height in zip(lines, heights, strict=True):
-        y = f"{frame.down(one.y):.1f}"
-        parts.append(
-            tag("line", class_="level", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y)
-        )
-        parts.append(_text(one.name, frame.left + 4, height, "start", "levelname"))
-    return parts
+def _level(line: Line, frame: Frame) -> Html:
+    y = f"{frame.down(line.y):.1f}"
+    return tag("line", class_="level", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y)
 
 
 def _series(one: Series, frame: Frame) -> Html:
@@ -295,16 +311,16 @@ def _series(one: Series, frame: Frame) -> Html:
     return tag("g", *parts, class_=colour, data_series=one.name)
 
 
-def _label(one: Series, frame: Frame, height: float) -> Html:
+def _label(text: str, kind: str, frame: Frame, end: tuple[float, float], height: float) -> Html:
+    """A name in the right margin, with a thin line to where its own line ends."""
     x = frame.width - frame.right + 8
     room = max(int((frame.right - 8) / 6.6), 4)
-    name = one.name if len(one.name) <= room else one.name[: room - 1] + "…"
-    end = frame.across(one.points[-1].x), frame.down(one.points[-1].y)
-    leader = tag(
-        "path", class_="leader", d=_path([(end[0] + 2, end[1]), (x - 3, height)])
+    name = text if len(text) <= room else text[: room - 1] + "…"
+    near = abs(end[0] - x) < 12
+    leader = tag("path", class_="leader", d=_path([(end[0] + 2, end[1]), (x - 3, height)]))
+    return tag(
+        "g", *([leader] if near else []), _text(name, x, height + 4, "start", "name"), class_=kind
     )
-    return tag("g", leader, _text(name, x, height + 4, "start", "name"),
-               class_=f"s{one.style % COLOURS}")
 
 
 def _text(text: str, x: float, y: float, anchor: str, kind: str | None = None) -> Html:
@@ -315,14 +331,14 @@ def _path(places: Sequence[tuple[float, float]]) -> str:
     return "".join(f"{'L' if i else 'M'}{x:.1f} {y:.1f}" for i, (x, y) in enumerate(places))
 
 
-def _range(values: Sequence[float], *, from_zero: bool = False) -> tuple[float, float]:
+def _range(
+    values: Sequence[float], *, from_zero: bool = False, least: float = 0.0
+) -> tuple[float, float]:
+    """The ends of an axis, never equal. least: how much of the largest magnitude is shown, so that
+    noise around a constant looks like what it is."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
     if from_zero:
-        low = min(low, 0.0)
-    if high - low < 1e-9:
-        high, low = (high + 0.5, low - 0.5) if not from_zero else (low + 1.0, low)
-    elif not from_zero:
-        room = 0.04 * (high - low)
-        low, high = low - room, high + room
-    return low, high
-
+        return min(low, 0.0), high if high > min(low, 0.0) else 1.0
+    wanted = max(least * max(abs(low), abs(high)), 1e-9 if high > low else 1.0)
+    room = max(0.04 * (high - low), (wanted - (high - low)) / 2)
+    return low - room, high + room

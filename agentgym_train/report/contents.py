@@ -12,6 +12,28 @@ from agentgym_train.report.tables import Cell, Column, Table
 from agentgym_train.report.warnings import collapse_warnings
 
 BEST_RULE = "best: of each run the highest held-out success after step 0, earliest of equals"
+# What columns mean is said once, above the first environment's table.
+_HEADLINE = (
+    "Success in percent: mean over seeds of the last evaluation (final); "
+    f"{BEST_RULE}, so it is chosen on the tasks it is reported on. "
+    "Over seeds: Student's t, for another run on these tasks. Over seeds and tasks: for another "
+    "run on other tasks of the kind; with one seed, Wilson's interval over tasks alone. First "
+    "place: share of resamples of seeds and tasks in which the algorithm leads."
+)
+_PAIRS = (
+    "The same tasks and seeds, paired; differences in points of success. The first test "
+    "(Student's t with seeds and tasks as crossed random effects) asks whether the algorithms "
+    "would differ with new seeds and tasks; with one seed it speaks of new tasks only. McNemar's "
+    "exact test, over all seeds' tasks together, asks only whether these very runs differ. Holm's "
+    "correction is over the pairs of the environment. The reading goes by the first test at 0.05 "
+    "after Holm."
+)
+_KINDS = "Final success in percent, mean over seeds; number of held-out tasks in brackets."
+_COST = (
+    "Means over finished runs. Tokens sampled while training, evaluation left out. The teacher "
+    "scores a step's rows once, prompts included. Seconds depend on the machine and on what else "
+    "ran there."
+)
 _NEVER_SHOWN = ("seed",)  # differs between the runs of an arm by intention
 
 
@@ -32,6 +54,8 @@ class EnvTables:
 class Contents:
     """All tables of a report, in reading order: `all` has them in a row."""
 
+    summary: tuple[str, ...]
+    overview: Table
     envs: Mapping[str, EnvTables]
     warnings: Table
     arms: Table
@@ -42,6 +66,7 @@ class Contents:
     def all(self) -> list[Table]:
         by_env = list(self.envs.values())
         return [
+            self.overview,
             *(one.headline for one in by_env),
             *(one.pairs for one in by_env),
             *(one.kinds for one in by_env),
@@ -59,6 +84,8 @@ class Contents:
 def contents_of(study: Study, findings: Mapping[str, Findings]) -> Contents:
     """Every table of a report."""
     return Contents(
+        summary=tuple(summary(found) for found in findings.values()),
+        overview=overview(study, findings),
         envs={env: _env_tables(i, found) for i, (env, found) in enumerate(findings.items())},
         warnings=_warnings(study),
         arms=_arms(study),
@@ -84,19 +111,63 @@ def _env_tables(place: int, found: Findings) -> EnvTables:
 # -- the comparison
 
 
+def summary(found: Findings) -> str:
+    """An environment's result in a sentence or two, with how sure it is."""
+    if not found.standings:
+        return f"{found.env}: no run is finished yet."
+    lead = found.standings[0]
+    told = f"{found.env}: {lead.algorithm} has the highest final success, {100 * lead.rate:.1f} %"
+    if lead.stability is not None and len(found.standings) > 1:
+        told += f", and leads in {100 * lead.stability.first:.0f} % of resamples"
+    seeds: list[int] = []
+    readings: dict[str, list[str]] = {"ahead of": [], "not told apart from": []}
+    for one in found.pairs:
+        if lead.algorithm in (one.first, one.second):
+            seeds.append(one.difference.seeds)
+            other = one.second if one.first == lead.algorithm else one.first
+            above = one.difference.mean * (1 if one.first == lead.algorithm else -1) > 0
+            surely = above and one.p_holm < 0.05
+            readings["ahead of" if surely else "not told apart from"].append(other)
+    said = [f"{how} {_listed(names)}" for how, names in readings.items() if names]
+    tested = f" Paired over {_paired_over(min(seeds))}: {'; '.join(said)}." if said else ""
+    return f"{told}.{tested}"
+
+
+def overview(study: Study, findings: Mapping[str, Findings]) -> Table:
+    """Final success of every algorithm on every environment."""
+    rates = {
+        env: {one.algorithm: one.rate for one in found.standings} for env, found in findings.items()
+    }
+    rows = []
+    for name in study.algorithms():
+        cells = [told.get(name) for told in rates.values()]
+        known = [cell for cell in cells if cell is not None]
+        mean = sum(known) / len(known) if len(known) == len(cells) else None
+        rows.append((name, *cells, mean))
+    rows.sort(key=lambda row: -(row[-1] if row[-1] is not None else -1.0))
+    return Table(
+        key="overview",
+        title="Final success, all environments",
+        columns=(
+            Column("algorithm"),
+            *(Column(env, "percent") for env in findings),
+            Column("mean", "percent"),
+        ),
+        rows=tuple(rows),
+        note="In percent, mean over seeds of the last evaluation.",
+    )
+
+
 def headline(place: int, found: Findings) -> Table:
     """Algorithms by rank, then those without a finished run, then what they are held against."""
     rows = [_standing_row(one, len(found.arms[one.algorithm])) for one in found.standings]
     for name, arms in found.arms.items():
         if name not in found.done:
-            rows.append((name, f"0 of {len(arms)}", *[None] * 9, _how_far(arms)))
-    rows += [
-        (one.name, "yardstick", one.rate, None, None, None, None, None, None, None, one.turns, "")
-        for one in found.yardsticks
-    ]
+            rows.append((name, f"0 of {len(arms)}", *[None] * 10))
+    rows += [(one.name, "yardstick", one.rate, *[None] * 8, one.turns) for one in found.yardsticks]
     start = _before_training(found)
     if start is not None and not any(one.name == "student" for one in found.yardsticks):
-        rows.append(("untrained", "yardstick", start.rate, *[None] * 7, start.turns, ""))
+        rows.append(("untrained", "yardstick", start.rate, *[None] * 8, round(start.turns, 1)))
     return Table(
         key=_key("headline", place, found),
         title=f"Success on held-out tasks: {found.env}",
@@ -107,20 +178,19 @@ def headline(place: int, found: Findings) -> Table:
             Column("95 % over seeds", "interval"),
             Column("95 % over seeds and tasks", "interval"),
             Column("best", "percent"),
+            Column("best at step"),
             Column("rank", "count"),
             Column("first place", "percent"),
             Column("ranks, 95 %"),
             Column("invalid turns", "percent"),
             Column("turns", "number"),
-            Column("remarks"),
         ),
         rows=tuple(rows),
-        note=_headline_note(found),
+        note=_headline_note(place, found),
     )
 
 
 def _standing_row(one: Standing, seeds: int) -> tuple[Cell, ...]:
-    steps = ", ".join(str(step) for step in sorted(set(one.best_steps)))
     told = one.stability
     ranks = None if told is None else _span(told.low, told.high)
     return (
@@ -130,35 +200,33 @@ def _standing_row(one: Standing, seeds: int) -> tuple[Cell, ...]:
         one.seeds_interval,
         one.both_interval,
         one.best,
+        ", ".join(str(step) for step in sorted(set(one.best_steps))),
         one.rank,
         None if told is None else told.first,
         ranks,
         one.invalid,
         round(one.turns, 1),
-        f"best at step {steps}",
     )
 
 
-def _headline_note(found: Findings) -> str:
+def _headline_note(place: int, found: Findings) -> str:
+    parts = [_HEADLINE] if place == 0 else []
+    if found.done and all(len(arms) == 1 for arms in found.done.values()):
+        parts.append("One seed each: nothing here says how another seed would do.")
+    missing = [
+        f"{name} ({_how_far(found.arms[name])})" for name in found.arms if name not in found.done
+    ]
+    if missing:
+        parts.append(f"Not finished: {', '.join(missing)}.")
     count = len(found.tasks)
-    several = any(len(arms) > 1 for arms in found.done.values())
-    return " ".join(
-        [
-            "Success in percent: mean over seeds of the last evaluation (final);",
-            f"{BEST_RULE}, so it is chosen on the tasks it is reported on.",
-            "Over seeds: Student's t, for another run on these tasks.",
-            "Over seeds and tasks: for another run on other tasks of the kind; with one seed, "
-            "Wilson's interval over tasks alone.",
-            "First place: share of resamples of seeds and tasks in which the algorithm leads."
-            if several
-            else "First place: share of resamples of the tasks in which the algorithm leads; with "
-            "one seed each, nothing here says how another seed would do.",
-            f"{count} tasks that every finished run played."
-            if found.same_tasks
-            else f"The runs did NOT play the same tasks: intervals over tasks, ranks and tests use "
-            f"the {count} they share.",
-        ]
-    )
+    if found.same_tasks:
+        parts.append(f"{count} tasks that every finished run played.")
+    else:
+        parts.append(
+            f"The runs did NOT play the same tasks: intervals over tasks, ranks and tests use the "
+            f"{count} they share."
+        )
+    return " ".join(parts)
 
 
 def pairs(place: int, found: Findings) -> Table:
@@ -198,12 +266,7 @@ def pairs(place: int, found: Findings) -> Table:
             Column("reading"),
         ),
         rows=tuple(rows),
-        note="The same tasks and seeds, paired; differences in points of success. The first test "
-        "(Student's t with seeds and tasks as crossed random effects) asks whether the algorithms "
-        "would differ with new seeds and tasks; with one seed it speaks of new tasks only. "
-        "McNemar's exact test, over all seeds' tasks together, asks only whether these very runs "
-        "differ. Holm's correction is over the pairs of the environment. The reading goes by the "
-        "first test at 0.05 after Holm.",
+        note=_once(_PAIRS, place),
     )
 
 
@@ -228,7 +291,7 @@ def by_kind(place: int, found: Findings) -> Table:
             (one.algorithm, *(found.kind_rate(one.algorithm, kind) for kind in kinds))
             for one in found.standings
         ),
-        note="Final success in percent, mean over seeds; number of held-out tasks in brackets.",
+        note=_once(_KINDS, place),
     )
 
 
@@ -254,9 +317,7 @@ def cost(place: int, found: Findings) -> Table:
             Column("all, s", "number"),
         ),
         rows=tuple(rows),
-        note="Means over finished runs. Tokens sampled while training, evaluation left out. The "
-        "teacher scores a step's rows once, prompts included. Seconds depend on the machine and "
-        "on what else ran there.",
+        note=_once(_COST, place),
     )
 
 
@@ -413,6 +474,10 @@ def _tasks(study: Study, findings: Mapping[str, Findings]) -> Table:
     )
 
 
+def _once(said: str, place: int) -> str:
+    return said if place == 0 else ""
+
+
 def _key(name: str, place: int, found: Findings) -> str:
     """A file name that no environment's name can break."""
     safe = "".join(c if c.isascii() and c.isalnum() else "-" for c in found.env.lower())[:40]
@@ -428,6 +493,14 @@ def _before_training(found: Findings) -> Evaluation | None:
     return next(
         (arm.first for arms in found.arms.values() for arm in arms if arm.first is not None), None
     )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _paired_over(seeds: int) -> str:
+    return "the tasks of one seed" if seeds == 1 else f"tasks and at least {seeds} seeds"
 
 
 def _span(low: int, high: int) -> str:

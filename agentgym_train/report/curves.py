@@ -15,8 +15,7 @@ from agentgym_train.report.findings import (
 )
 from agentgym_train.report.runs import Arm
 
-_MANY = 90  # points of a small figure up to which every step is drawn
-_WANTED = 40  # points, each a mean of some steps, where there are more
+_MANY = 45  # points of a small figure, at most: steps are averaged in groups where there are more
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +31,9 @@ def _steps(arm: Arm) -> dict[int, float]:
     return {int(record["step"]): float(record["step"]) for record in arm.metrics}
 
 
-def _added(arm: Arm, amount: Callable[[Mapping[str, float]], float], lines: str) -> dict[int, float]:
+def _added(
+    arm: Arm, amount: Callable[[Mapping[str, float]], float], lines: str
+) -> dict[int, float]:
     records = getattr(arm, lines)
     totals = accumulate((amount(record) for record in records), initial=0.0)
     next(totals)
@@ -59,8 +60,11 @@ def success_series(found: Findings, axis: Axis, styles: Mapping[str, int]) -> li
         shown = found.done.get(name) or [arm for arm in arms if arm.evaluations]
         along = {id(arm): axis.along(arm) for arm in shown}
         curves = [
-            {e.step: (along[id(arm)][e.step], e.rate) for e in arm.evaluations
-             if e.step in along[id(arm)]}
+            {
+                e.step: (along[id(arm)][e.step], e.rate)
+                for e in arm.evaluations
+                if e.step in along[id(arm)]
+            }
             for arm in shown
         ]
         points = _over_runs(curves)
@@ -140,7 +144,7 @@ BY_TURN = (
 
 def diagnostics(found: Findings, styles: Mapping[str, int]) -> list[tuple[str, str, list[Series]]]:
     """(title, axis, lines) of every figure that has a line. Against the step, averaged
-    where there are very many steps; by turn,
+    in groups where there are many steps; by turn,
     the mean over the last quarter of training."""
     figures = []
     for one in OVER_TIME:
@@ -167,9 +171,7 @@ def _drawn(
     return series
 
 
-def _over_time(
-    arm: Arm, value: Callable[[Mapping[str, float]], float | None]
-) -> dict[int, float]:
+def _over_time(arm: Arm, value: Callable[[Mapping[str, float]], float | None]) -> dict[int, float]:
     found = {}
     for record in arm.metrics:
         told = value(record)
@@ -178,7 +180,7 @@ def _over_time(
     if len(found) <= _MANY:
         return found
     steps = list(found)
-    size = math.ceil(len(steps) / _WANTED)
+    size = math.ceil(len(steps) / _MANY)
     chunks = [steps[i : i + size] for i in range(0, len(steps), size)]
     return {chunk[-1]: sum(found[s] for s in chunk) / len(chunk) for chunk in chunks}
 

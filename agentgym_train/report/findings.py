@@ -103,16 +103,18 @@ class Findings:
         """algorithm -> final outcomes [S, T] on the common tasks; {} where episodes are missing."""
         if not self.tasks:
             return {}
-        return {name: np.stack([self._row(arm) for arm in arms]) for name, arms in self.done.items()}
+        return {
+            name: np.stack([self._row(arm) for arm in arms]) for name, arms in self.done.items()
+        }
 
     @cached_property
     def standings(self) -> list[Standing]:
         """Finished algorithms, best first."""
         stable = rank_stability(self.outcomes)
-        rates = {name: _mean([_final(arm).rate for arm in arms]) for name, arms in self.done.items()}
-        found = [
-            self._standing(name, rates, stable.get(name)) for name in self.done
-        ]
+        rates = {
+            name: _mean([_final(arm).rate for arm in arms]) for name, arms in self.done.items()
+        }
+        found = [self._standing(name, rates, stable.get(name)) for name in self.done]
         return sorted(found, key=lambda one: one.rank)
 
     @cached_property

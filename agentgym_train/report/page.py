@@ -1,11 +1,18 @@
 """The page: one HTML file with figures, tables and episodes, which needs nothing outside itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
 from agentgym_envs.webshop.web_tags import Html, joined, tag
-from agentgym_train.report.charts import Frame, Series, strip, success_chart, success_frame
-from agentgym_train.report.charts import swatch, tile
+from agentgym_train.report.charts import (
+    Frame,
+    Series,
+    strip,
+    success_chart,
+    success_frame,
+    swatch,
+    tile,
+)
 from agentgym_train.report.contents import Contents, EnvTables
 from agentgym_train.report.curves import AXES, Axis, diagnostics, levels, success_series
 from agentgym_train.report.findings import Findings
@@ -36,12 +43,12 @@ def page(title: str, study: Study, findings: Mapping[str, Findings], contents: C
     curves, hover = _curves(findings, styles, numbered)
     body = tag(
         "main",
-        _head(title, study),
+        _head(title, study, contents),
         _standing(findings, contents, styles, numbered),
         curves,
         _each("tests", contents, lambda one: one.pairs, numbered, _TESTS),
-        _each("kinds", contents, lambda one: one.kinds, numbered, ""),
-        _each("cost", contents, lambda one: one.cost, numbered, ""),
+        _each("kinds", contents, lambda one: one.kinds, numbered),
+        _each("cost", contents, lambda one: one.cost, numbered),
         _diagnostics(findings, styles, numbered),
         _warnings(contents, numbered),
         _papers(contents, numbered),
@@ -60,7 +67,8 @@ def page(title: str, study: Study, findings: Mapping[str, Findings], contents: C
         tag("title", title),
         style,
     )
-    return f'<!doctype html>\n<html lang="en">{head}<body>{joined(_bar(), body, data, script)}</body></html>\n'
+    everything = tag("html", head, tag("body", _bar(), body, data, script), lang="en")
+    return f"<!doctype html>\n{everything}\n"
 
 
 class _Numbers:
@@ -80,7 +88,7 @@ def _bar() -> Html:
     return tag("nav", *links, button, aria_label="Sections")
 
 
-def _head(title: str, study: Study) -> Html:
+def _head(title: str, study: Study, contents: Contents) -> Html:
     done = sum(arm.done for arm in study.arms)
     states = {s: sum(a.state == s for a in study.arms) for s in ("running", "waiting", "broken")}
     others = "".join(f", {count} {state}" for state, count in states.items() if count)
@@ -90,10 +98,16 @@ def _head(title: str, study: Study) -> Html:
         f"{_count(len(study.envs), 'environment')}, {_count(seeds, 'seed')}: "
         f"{_count(done, 'finished run')}{others}."
     )
-    return tag("header", tag("h1", title), tag("p", said, class_="lead"))
+    summary = tag("ul", *(tag("li", one) for one in contents.summary))
+    return tag("header", tag("h1", title), tag("p", said, class_="lead"), summary)
 
 
 # -- results
+
+_STRIPS = (
+    " Drawn from 0 to 100 %: the mean, its interval over seeds (thick), over seeds and tasks "
+    "(thin), and the yardsticks (ticks)."
+)
 
 
 def _standing(
@@ -102,17 +116,19 @@ def _standing(
     styles: Mapping[str, int],
     numbered: _Numbers,
 ) -> Html:
-    parts = []
+    parts = [_table(contents.overview, numbered, titled=True)] if len(findings) > 1 else []
     for env, found in findings.items():
         table = contents.envs[env].headline
-        parts += [tag("h3", env), _headline(table, found, styles, numbered)]
+        first = table is next(iter(contents.envs.values())).headline
+        legend = _STRIPS if first else ""
+        parts += [tag("h3", env), _headline(table, found, styles, numbered, legend)]
     return _section("standing", *parts)
 
 
 def _headline(
-    table: Table, found: Findings, styles: Mapping[str, int], numbered: _Numbers
+    table: Table, found: Findings, styles: Mapping[str, int], numbered: _Numbers, legend: str
 ) -> Html:
-    """The headline table with each row's intervals drawn, and the notable ones marked."""
+    """The headline table with each row's intervals drawn."""
     lines = levels(found)
     standings = {one.algorithm: one for one in found.standings}
     pictures, leads = [], []
@@ -125,13 +141,7 @@ def _headline(
         elif one is None:
             pictures.append(strip(rate, None, None, [], None))
         else:
-            pictures.append(
-                strip(rate, one.seeds_interval, one.both_interval, lines, styles[name])
-            )
-    legend = (
-        " Drawn from 0 to 100 %: the mean, its interval over seeds (thick), over seeds and tasks "
-        "(thin), and the yardsticks (ticks)."
-    )
+            pictures.append(strip(rate, one.seeds_interval, one.both_interval, lines, styles[name]))
     return _table(table, numbered, pictures=pictures, leads=leads, more=legend)
 
 
@@ -184,11 +194,11 @@ def _curve(
     numbered: _Numbers | None,
 ) -> Html:
     series = success_series(found, axis, styles)
-    drawn = []
+    plots = []
     for kind, width in WIDTHS.items():
-        frame = success_frame(series, width)
+        frame = success_frame(series, levels(found), width)
         chart = success_chart(series, levels(found), frame, axis=axis.title, name=env)
-        drawn.append(tag("div", chart, class_=f"plot {kind}", data_plot=len(hover)))
+        plots.append(tag("div", chart, class_=f"plot {kind}", data_plot=len(hover)))
         hover.append(_hover(series, frame))
     missing = [name for name in found.algorithms if name not in {one.name for one in series}]
     left_out = f" Not drawn: {', '.join(missing)}." if missing else ""
@@ -200,7 +210,7 @@ def _curve(
         f", success on held-out tasks against {axis.title}. Lines: mean over seeds; bands: lowest "
         f"to highest seed; thin: single seeds; dotted levels: yardsticks.{left_out}",
     )
-    return tag("figure", *drawn, caption, class_="curve")
+    return tag("figure", tag("div", *plots), caption, class_="curve")
 
 
 def _hover(series: Sequence[Series], frame: Frame) -> dict:
@@ -259,7 +269,13 @@ def _diagnostics(
 _TESTS = "Whether two algorithms differ, asked in two ways."
 
 
-def _each(part: str, contents: Contents, pick, numbered: _Numbers, said: str) -> Html:
+def _each(
+    part: str,
+    contents: Contents,
+    pick: Callable[[EnvTables], Table],
+    numbered: _Numbers,
+    said: str = "",
+) -> Html:
     parts = [tag("p", said)] if said else []
     for env, tables in contents.envs.items():
         parts += [tag("h3", env), _table(pick(tables), numbered)]
@@ -299,9 +315,18 @@ def _both(tables: EnvTables, numbered: _Numbers) -> Html:
 
 
 def _ran(contents: Contents, numbered: _Numbers) -> Html:
-    by_env = [_table(one.settings, numbered, titled=True) for one in contents.envs.values()]
-    rest = (contents.arms, contents.versions, contents.tasks)
-    return _section("ran", *by_env, *(_table(one, numbered, titled=True) for one in rest))
+    tables = [contents.versions, contents.tasks, contents.arms]
+    tables += [one.settings for one in contents.envs.values()]
+    folded = [
+        tag(
+            "details",
+            tag("summary", f"{one.title} ({_count(len(one.rows), 'row')})"),
+            _table(one, numbered, titled=True),
+            open=not i,
+        )
+        for i, one in enumerate(tables)
+    ]
+    return _section("ran", *folded)
 
 
 def _episodes(study: Study) -> Html:
@@ -322,7 +347,7 @@ def _table(
     leads: Sequence[Html] = (),
     more: str = "",
 ) -> Html:
-    """A table with its caption. pictures: a cell a row, after the third; leads: before the first."""
+    """A table with its caption. pictures: one a row, as fourth cell; leads: before its name."""
     heads = [tag("th", c.title, scope="col", class_=_kind(c)) for c in table.columns]
     if pictures:
         heads.insert(3, tag("th", "", scope="col"))

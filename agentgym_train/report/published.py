@@ -24,7 +24,9 @@ def published_tables(family: str, kinds: Collection[str]) -> list[Table]:
         }
         if printed["family"] != family or not rows.keys() - set(_ALWAYS):
             continue
-        about = f"{printed['metric']}; {printed['tasks']}; {printed['model']}."
+        about = (
+            f"Metric: {printed['metric']}. Tasks: {printed['tasks']}. Model: {printed['model']}."
+        )
         tables.append(
             Table(
                 key=f"published-{i:02d}",

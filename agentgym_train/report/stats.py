@@ -62,7 +62,8 @@ class McNemar:
 
 def t_cdf(t: float, df: float) -> float:
     """P(T <= t) of Student's t with `df` > 0 degrees of freedom."""
-    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / (df + t * t))
+    whole = df + t * t
+    tail = 0.5 * _incomplete_beta(df / 2, 0.5, df / whole, t * t / whole)
     return 1 - tail if t > 0 else tail
 
 
@@ -72,7 +73,7 @@ def t_quantile(p: float, df: float) -> float:
     while t_cdf(high, df) < p:
         high *= 2
     low = 0.0
-    for _ in range(200):
+    while high - low > 1e-13 * high:
         middle = (low + high) / 2
         if middle in (low, high):
             break
@@ -80,24 +81,24 @@ def t_quantile(p: float, df: float) -> float:
     return high
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised I_x(a, b), by its continued fraction (DLMF 8.17.22)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
+def _incomplete_beta(a: float, b: float, x: float, y: float) -> float:
+    """The regularised I_x(a, b), by its continued fraction (DLMF 8.17.22); y is 1 - x, exactly."""
+    if x == 0 or y == 0:
+        return float(y == 0)
     if x > (a + 1) / (a + b + 2):  # the fraction converges fast on the other side
-        return 1 - _incomplete_beta(b, a, 1 - x)
+        return 1 - _incomplete_beta(b, a, y, x)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    front = math.exp(log_front + a * math.log(x) + b * math.log1p(-x)) / a
+    front = math.exp(log_front + a * math.log(x) + b * math.log(y)) / a
     d = 1 / (1 - (a + b) * x / (a + 1))
     c, fraction = 1.0, d
-    for m in range(1, 10_000):
+    for m in range(1, 500):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for term in (even, odd):
             d = 1 / (1 + term * d)
             c = 1 + term / c
             fraction *= c * d
-        if abs(c * d - 1) < 1e-15:
+        if abs(c * d - 1) < 1e-14:
             break
     return front * fraction
 
@@ -106,9 +107,12 @@ def _incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def over_seeds(rates: Sequence[float]) -> Interval | None:
-    """Student's t interval of the mean of S rates, within [0, 1]; None for fewer than two."""
+    """Student's t interval of the mean of S rates, within [0, 1].
+
+    None for fewer than two, and where all are the same: they tell no spread.
+    """
     count = len(rates)
-    if count < 2:
+    if count < 2 or max(rates) == min(rates):
         return None
     spread = float(np.std(rates, ddof=1)) / math.sqrt(count)
     half = t_quantile(0.975, count - 1) * spread

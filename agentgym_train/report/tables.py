@@ -49,15 +49,15 @@ def shown(column: Column, cell: Cell) -> str:
         return NOTHING
     if isinstance(cell, Interval):
         form = "{:+.1f}" if column.kind == "difference" else "{:.1f}"
-        return f"{form.format(100 * cell.low)} to {form.format(100 * cell.high)}"
+        return _minus(f"{form.format(100 * cell.low)} to {form.format(100 * cell.high)}")
     if isinstance(cell, str):
         return cell
-    return _FORMS[column.kind](cell)
+    return _minus(_FORMS[column.kind](cell))
 
 
-def markdown(tables: Sequence[Table], title: str) -> str:
+def markdown(tables: Sequence[Table], title: str, summary: Sequence[str] = ()) -> str:
     """All tables as Markdown; text cannot become markup."""
-    parts = [f"# {title}"]
+    parts = [f"# {_plain(title)}", *(f"- {_plain(said)}" for said in summary)]
     for table in tables:
         lines = [f"## {_plain(table.title)}", ""]
         if table.note:
@@ -117,11 +117,16 @@ _FORMS: dict[str, Callable[[float], str]] = {
 def _values(cell: Cell, span: bool) -> list[str]:
     if span:
         return [repr(cell.low), repr(cell.high)] if isinstance(cell, Interval) else ["", ""]
-    if cell is None:
+    if cell is None or isinstance(cell, Interval):
         return [""]
     if isinstance(cell, str):
-        return [f"'{cell}" if cell[:1] in "=+-@\t\r" and cell else cell]
+        line = " ".join(cell.split())
+        return [f"'{line}" if line.startswith(("=", "+", "-", "@")) else line]
     return [repr(float(cell))]
+
+
+def _minus(text: str) -> str:
+    return text.replace("-", "−")
 
 
 def _line(cells: Iterable[str]) -> str:

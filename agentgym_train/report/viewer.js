@@ -36,7 +36,7 @@
   function prose(kind, text) {
     const box = make("div", `agv-text ${kind}`);
     if (text.length <= LONG) {
-      box.append(text || "\u2205");
+      box.append(text || "none");
       if (!text) box.classList.add("agv-nothing");
       return box;
     }
@@ -59,16 +59,17 @@
   }
 
   // What a column's colours mean: signed columns from orange over nothing to blue, others in teal.
+  // The root spreads small numbers, and the largest twentieth looks the same: gaps have long tails.
   function scaleOf(values) {
     const known = values.filter((x) => x !== null);
     const sizes = known.map(Math.abs).sort((a, b) => a - b);
-    const most = sizes.length ? sizes[Math.floor(0.98 * (sizes.length - 1))] || sizes[sizes.length - 1] : 0;
+    const most = sizes.length ? sizes[Math.floor(0.95 * (sizes.length - 1))] || sizes[sizes.length - 1] : 0;
     const negative = known.some((x) => x < 0);
     const positive = known.some((x) => x > 0);
     const tone = (x) => (!negative ? "13,148,136" : x < 0 ? "222,93,28" : "37,99,235");
     const colour = (x) => {
       if (x === null || !most) return "";
-      return `rgba(${tone(x)},${(0.65 * Math.min(Math.abs(x) / most, 1)).toFixed(3)})`;
+      return `rgba(${tone(x)},${(0.65 * Math.sqrt(Math.min(Math.abs(x) / most, 1))).toFixed(3)})`;
     };
     return { colour, low: negative ? -most : 0, high: positive || !negative ? most : 0 };
   }
@@ -239,10 +240,11 @@
     item(i) {
       const row = this.rows[i];
       const task = this.index.task[row[TASK]];
-      const facts = [`#${row[NUMBER]}`, `step ${row[STEP]}`, this.index.phase[row[PHASE]], `${row[TURNS]} turns`];
+      const facts = [`#${row[NUMBER]}`, `${row[TURNS]} turns`];
       if (this.index.runs.length > 1) facts.unshift(this.index.runs[row[RUN]]);
       if (row[INVALID]) facts.push(`${row[INVALID]} invalid`);
-      if (row[TRACED]) facts.push("token numbers");
+      if (row[TRACED]) facts.push("tokens");
+      facts.push(`step ${row[STEP]}`, this.index.phase[row[PHASE]]);
       const item = make(
         "div", "agv-item", this.mark(row),
         make("span", "agv-goal", task[1]), make("span", "agv-facts", facts.filter(Boolean).join(" \u00b7 ")),
@@ -393,8 +395,9 @@
       for (const name of [...columns, "nothing"]) select.append(new Option(name, name));
       select.value = [...columns, "nothing"].includes(this.quantity) ? this.quantity : columns[0];
       const low = make("span"), strip = make("span", "agv-strip"), high = make("span");
+      const ramp = make("span", "agv-ramp", low, strip, high);
       const meaning = make("span", "agv-meaning"), told = make("div", "agv-told", "Press a token for its numbers.");
-      const bar = make("div", "agv-shade", make("label", "", "shade by ", select), low, strip, high, meaning, told);
+      const bar = make("div", "agv-shade", make("label", "", "shade by ", select), ramp, meaning, told);
       if (trace.left_out) meaning.after(make("span", "agv-meaning", `${trace.left_out} later tokens have no numbers`));
       const made = []; // [span, turn, token]
       const means = []; // [span, turn]
@@ -434,7 +437,7 @@
           const known = off ? [] : turn[name].filter((x) => x !== null);
           span.textContent = known.length ? `mean ${name} ${short(known.reduce((a, b) => a + b, 0) / known.length)}` : "";
         }
-        strip.hidden = low.hidden = high.hidden = off;
+        ramp.hidden = off;
         low.textContent = short(scale.low);
         high.textContent = short(scale.high);
         const steps = Array.from({ length: 9 }, (_, i) => scale.colour(scale.low + ((scale.high - scale.low) * i) / 8) || "transparent");

@@ -186,7 +186,9 @@ def _index(names: Sequence[str], chosen: Sequence[Sequence[Stored]]) -> dict[str
                 "stop": number("stop", record.get("stop_reason", "")),
                 "reason": number("reason", verdict.get("reason", "")[:_REASON]),
             }
-            rows.append([run, one.number, *(row[name] for name in _ROW_FACTS), int(bool(one.trace))])
+            rows.append(
+                [run, one.number, *(row[name] for name in _ROW_FACTS), int(bool(one.trace))]
+            )
     words = {name: list(known) for name, known in tables.items()}
     return {"runs": [_plain(name) for name in names], **words, "rows": rows}
 

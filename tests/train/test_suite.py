@@ -1,4 +1,4 @@
-"""A comparison on the pantry: arms in processes of their own, stopped, continued, broken, joined."""
+"""A comparison on the pantry: arms in processes of their own, stopped, continued, broken."""
 
 import json
 import os
@@ -208,6 +208,9 @@ def test_stopped_in_the_middle_and_continued_is_byte_for_byte_the_same(tmp_path,
 
 
 def test_two_comparisons_do_not_work_in_one_folder(tmp_path):
-    with locked(tmp_path), pytest.raises(BlockingIOError, match=f"process {os.getpid()}"):
-        with locked(tmp_path, patience=0.0):
-            pass
+    with (
+        locked(tmp_path),
+        pytest.raises(BlockingIOError, match=f"process {os.getpid()}"),
+        locked(tmp_path, patience=0.0),
+    ):
+        pass

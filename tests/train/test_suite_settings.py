@@ -6,6 +6,7 @@ import pytest
 from train.pantry_suite import small_suite, suite_file, warmup
 
 from agentgym_train.algorithms import BUILT_IN
+from agentgym_train.bank import load_bank
 from agentgym_train.settings import SettingsError
 from agentgym_train.suite_settings import joined, load_suite, record
 
@@ -154,6 +155,13 @@ def test_the_suites_that_ship_resolve_and_read_back(path, tmp_path):
     again = tmp_path / "again.toml"
     again.write_text(record(suite), encoding="utf-8")
     assert load_suite(again) == suite
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_the_skill_banks_of_the_suites_that_ship_can_be_read(path, monkeypatch):
+    monkeypatch.chdir(path.parents[2])  # suites are compared from the repository's root
+    for name in {arm.run.skills.bank for arm in load_suite(path).arms if arm.run.skills}:
+        load_bank(name)
 
 
 @pytest.mark.parametrize(("name", "environments", "seeds"), [("quick", 1, 1), ("cpu", 3, 5)])

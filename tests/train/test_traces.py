@@ -10,6 +10,7 @@ from train.small_runs import small_run
 
 from agentgym_train import traces
 from agentgym_train.files import read_lines
+from agentgym_train.runlog import RunLog
 from agentgym_train.settings import Run
 from agentgym_train.traces import pieces_of
 from agentgym_train.train import train
@@ -98,6 +99,13 @@ def test_traces_are_of_stored_episodes_at_evaluated_steps(tmp_path):
         assert record["task"] == episode["task"]["id"]
         for turn in record["turns"]:
             assert "".join(turn["pieces"]).startswith(episode["turns"][turn["turn"]]["response"])
+
+
+def test_what_will_be_done_again_is_forgotten(tmp_path):
+    run = pantry_run(steps=2, evaluation={"every": 1})
+    assert {one["step"] for one in played(run, tmp_path / "run")} == {1, 2}
+    RunLog(tmp_path / "run").rewind(1)
+    assert {one["step"] for one in read_lines(tmp_path / "run" / "traces.jsonl")} == {1}
 
 
 def test_a_long_trajectory_is_cut_and_says_so(tmp_path, monkeypatch):
