@@ -185,7 +185,7 @@ def open_goals(choice: Choice) -> Any:
     return (ShopsTasks if len(choice.shop.catalogue_seeds) > 1 else GoalTasks)(choice)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def open_goal_set(
     shop: Shop, kind: Any, price_seed: int, shuffle_seed: int, cap: int | None
 ) -> GoalSet:
@@ -208,7 +208,7 @@ def open_shop(shop: Shop) -> Catalogue:
 _GENERATING = threading.Lock()
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=64)
 def _generated(difficulty: str, seed: int, products: int | None) -> Catalogue:
     rows = generated(products, seed, difficulty)
     return Catalogue.build(rows.products, rows.attributes, rows.human)

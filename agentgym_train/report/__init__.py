@@ -42,7 +42,8 @@ def report(folders: Sequence[Path], out: Path) -> ReportPaths:
     for old in paths.csv.glob("*.csv"):
         old.unlink()
     for table in contents.all:
-        write_text(paths.csv / f"{table.key}.csv", comma_separated(table))
-    write_text(paths.markdown, markdown(contents.all, title, contents.summary))
+        (paths.csv / f"{table.key}.csv").write_text(comma_separated(table), encoding="utf-8")
+    said = markdown(contents.all, title, contents.summary)
+    paths.markdown.write_text(said, encoding="utf-8")
     write_text(paths.html, page(title, study, findings, contents))
     return paths

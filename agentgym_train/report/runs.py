@@ -22,6 +22,9 @@ _SEED_AT_END = re.compile(r"-\d+$")
 _OF_THE_RUN = ("seed", "threads", "model.device", "teacher.model.device")
 
 
+_FEW = 2  # differing settings that fit into a name
+
+
 class ReportError(ValueError):
     """The folders cannot be reported on; the message says which and why."""
 
@@ -359,7 +362,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
-    """Runs of one environment or algorithm with other settings are named after what differs."""
+    """Runs of one environment or algorithm with other settings are named after what differs, or
+    where that is much, after the first folder with these settings."""
     by_env = _named(arms, "env", lambda arm: arm.env, ("env.common.", "env.evaluation."))
     everything = ("",)
     return _named(by_env, "algorithm", lambda arm: f"{arm.env}/{arm.algorithm}", everything)
@@ -376,15 +380,23 @@ def _named(arms: Sequence[Arm], what: str, place: Any, prefixes: tuple[str, ...]
             for key in dict.fromkeys(key for arm in group for key in arm.settings)
             if key.startswith(prefixes)
             and key not in _OF_THE_RUN
-            and len({json.dumps(arm.settings.get(key), default=str) for arm in group}) > 1
+            and len({_value(arm, key) for arm in group}) > 1
         ]
+        folders: dict[tuple[str, ...], str] = {}
         for arm in group:
-            said = ", ".join(
-                f"{key.rpartition('.')[2]} {arm.settings.get(key, '–')}" for key in differing
+            first = folders.setdefault(
+                tuple(_value(arm, key) for key in differing), arm.folder.resolve().name
             )
+            said = ", ".join(f"{key.rpartition('.')[2]} {_value(arm, key)}" for key in differing)
             plain = str(getattr(arm, what))
-            names[id(arm)] = f"{plain} ({said})" if said else plain
+            told = said if len(differing) <= _FEW else first
+            names[id(arm)] = f"{plain} ({told})" if differing else plain
     return [replace(arm, **{what: names[id(arm)]}) for arm in arms]
+
+
+def _value(arm: Arm, key: str) -> str:
+    value = arm.settings.get(key, "–")
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _refuse_doubles(arms: Sequence[Arm]) -> None:

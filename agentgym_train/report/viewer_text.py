@@ -36,6 +36,8 @@ def print_episode(stored: Stored, console: Console) -> None:
     record = stored.record
     task, verdict = record["task"], record.get("verdict")
     about = Table.grid(padding=(0, 2))
+    about.add_column()
+    about.add_column(overflow="fold")
     for name, value in (
         ("task", task["id"]),
         ("goal", task["goal"]),
