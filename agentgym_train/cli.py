@@ -165,6 +165,59 @@ def compare(
 
 
 @app.command()
+def view(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or an episodes file.")],
+    episode: Annotated[int | None, typer.Option(min=1, help="Its line, from 1.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page to read all episodes in.")] = None,
+) -> None:
+    """Read episodes: one in the terminal, or all of them in a page that works from disk."""
+    from agentgym_train.report.viewer import pick, stored_episodes, write_viewer
+    from agentgym_train.report.viewer_text import print_episode
+
+    if html is not None:
+        typer.echo(f"page: {write_viewer(run, html, episode=episode)}")
+        return
+    if episode is None:
+        raise ValueError("say --episode N to read one here, or --html FILE for a page of them all")
+    print_episode(pick(stored_episodes(run), episode, run), out)
+
+
+@app.command()
+def judge(
+    episodes: Annotated[Path, typer.Argument(help="An episodes file, or a run's folder.")],
+    env: Annotated[str | None, typer.Option(help="Judge as this environment does.")] = None,
+    verifier: Annotated[str | None, typer.Option(help="'package.module:function'.")] = None,
+    out_file: Annotated[Path | None, typer.Option("--out", help="Write the new verdicts.")] = None,
+    show: Annotated[int, typer.Option(help="Disagreements to list.")] = 20,
+) -> None:
+    """Judge stored episodes again, without an environment."""
+    from agentgym_train.judge import env_of, find_verifier, judge_file, verifier_of
+    from agentgym_train.report.viewer_text import harmless
+
+    if env and verifier:
+        raise ValueError("say --env or --verifier, not both")
+    verify = find_verifier(verifier) if verifier else verifier_of(env or env_of(episodes))
+    judged = judge_file(episodes, verify, out_file)
+    table = Table("phase", "success before [95 %]", "success after [95 %]", title=str(episodes))
+    for name, phase in judged.phases.items():
+        table.add_row(
+            *(escape(str(x)) for x in (name or "all", phase.before or "not judged", phase.after))
+        )
+    out.print(table)
+    typer.echo(
+        f"{judged.episodes} episodes: {judged.gained} gained, {judged.lost} lost, "
+        f"{judged.rescored} rescored, {judged.unjudged} had no verdict"
+    )
+    for one in judged.disagreements[:show]:
+        told = f"line {one.line}, {one.task}: {one.before} -> {one.after}"
+        out.print(escape(harmless(told)), soft_wrap=True, highlight=False)
+    if len(judged.disagreements) > show:
+        typer.echo(f"and {len(judged.disagreements) - show} more")
+    if judged.out:
+        typer.echo(f"written: {judged.out}")
+
+
+@app.command()
 def demo(
     out_folder: Annotated[
         Path | None, typer.Option("--out", help="Default: runs/demo-<time>.")

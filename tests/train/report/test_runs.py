@@ -134,3 +134,10 @@ def test_tasks_that_changed_are_not_compared(tmp_path):
     assert not found.same_tasks
     assert "alfworld/2" not in [task for task, _ in found.tasks]
     assert len(found.tasks) == SMALL.tasks - 1
+
+
+def test_arms_that_differ_in_much_are_named_after_their_folder(tmp_path):
+    many = {"steps": 6, "every": 3, "tasks": 6}
+    for name, other in (("first", {}), ("second", {"steps": 4, "every": 2, "tasks": 4})):
+        write_run(tmp_path / name, "alfworld", "grpo", 0, MadeUp(**{**many, **other}))
+    assert read_study([tmp_path]).algorithms() == ["grpo (first)", "grpo (second)"]
