@@ -165,6 +165,20 @@ def compare(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Runs, suites, or folders of runs.")],
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Default: report/ in the first folder.")
+    ] = None,
+) -> None:
+    """Compare runs: one page that opens from disk, and the same tables as Markdown and CSV."""
+    from agentgym_train.report import report as write_report
+
+    paths = write_report(runs, out_folder or runs[0] / "report")
+    typer.echo(f"page: {paths.html}\nMarkdown: {paths.markdown}\nCSV: {paths.csv}")
+
+
+@app.command()
 def view(
     run: Annotated[Path, typer.Argument(help="A run's folder, or an episodes file.")],
     episode: Annotated[int | None, typer.Option(min=1, help="Its line, from 1.")] = None,

@@ -12,6 +12,7 @@ import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,28 +34,30 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--workers", type=int, default=2, help="runs at a time, a core each")
     parser.add_argument("--out", type=Path, help="default: runs/<family>_tiny")
+    parser.add_argument("--teacher", type=Path, help="a model; default: made from teacher.toml")
     parser.add_argument("--set", nargs="*", default=[], help="settings for every arm: a.b=value")
     parser.add_argument("--write", action="store_true", help="replace the section of RESULTS.md")
     chosen = parser.parse_args()
     runs = RUNS / f"{chosen.family}_tiny"
     out = chosen.out or Path("runs") / runs.name
-    warm(runs, out)
+    teacher = chosen.teacher or out / "teacher" / "model"
+    warm(runs, out, ("student",) if chosen.teacher else ("teacher", "student"))
     arms = [(name, seed) for seed in chosen.seeds for name in chosen.algorithms]
     with ThreadPoolExecutor(chosen.workers) as pool:
-        list(pool.map(lambda arm: train(runs, out, *arm, chosen.set), arms))
-    text = report(runs, out, chosen.algorithms, chosen.seeds, chosen.set)
+        list(pool.map(lambda arm: train(runs, out, teacher, *arm, chosen.set), arms))
+    text = report(runs, out, teacher, chosen.algorithms, chosen.seeds, chosen.set)
     print(text)
     if chosen.write:
         write_section(f"learning_{chosen.family}", text)
 
 
-def warm(runs: Path, out: Path) -> None:
-    for name in ("teacher", "student"):
+def warm(runs: Path, out: Path, names: Sequence[str]) -> None:
+    for name in names:
         if not (out / name / "model").exists():
             command("warmup", str(runs / f"{name}.toml"), "--out", str(out / name))
 
 
-def train(runs: Path, out: Path, name: str, seed: int, settings: list[str]) -> None:
+def train(runs: Path, out: Path, teacher: Path, name: str, seed: int, settings: list[str]) -> None:
     folder = out / f"{name}-{seed}"
     if (folder / "model").exists():
         return
@@ -63,7 +66,7 @@ def train(runs: Path, out: Path, name: str, seed: int, settings: list[str]) -> N
         return
     own = [f"seed={seed}", f'model.name="{out}/student/model"', *settings]
     if name in ("opd", "sod", "tcod", "atod"):
-        own.append(f'teacher.name="{out}/teacher/model"')
+        own.append(f'teacher.name="{teacher}"')
     pairs = [word for setting in own for word in ("--set", setting)]
     command("run", str(runs / f"{name}.toml"), "--out", str(folder), *pairs)
 
@@ -81,10 +84,17 @@ def command(*words: str) -> None:
         raise SystemExit(f"{' '.join(words)} failed:\n{log.stderr[-2000:]}")
 
 
-def report(runs: Path, out: Path, names: list[str], seeds: list[int], settings: list[str]) -> str:
+def report(
+    runs: Path,
+    out: Path,
+    teacher: Path,
+    names: list[str],
+    seeds: list[int],
+    settings: list[str],
+) -> str:
     """A table: a row an algorithm, a column an evaluated step; all seeds' episodes together."""
     run = load(runs / "grpo.toml", Run, settings)
-    teacher = load(runs / "grpo.toml", Run, [*settings, f'model.name="{out}/teacher/model"'])
+    taught = load(runs / "grpo.toml", Run, [*settings, f'model.name="{teacher}"'])
     columns: list[int] = []
     rows = []
     for name in names:
@@ -92,7 +102,7 @@ def report(runs: Path, out: Path, names: list[str], seeds: list[int], settings: 
         columns = sorted(curves[0])
         cells = [cell([curve[step] for curve in curves]) for step in columns]
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
-    best = evaluate_model(teacher).overall
+    best = evaluate_model(taught).overall
     settings_told = (
         f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --seeds "
         f"{' '.join(map(str, seeds))}`: {processor()}, one thread a run. {run.env.id}, "
@@ -101,7 +111,8 @@ def report(runs: Path, out: Path, names: list[str], seeds: list[int], settings: 
         f"{run.evaluation.tasks} held-out tasks, each played once at "
         f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "
         "interval of all their episodes together, and lowest - highest seed. Every arm starts from "
-        f"the student, which is the column of step 0; the teacher has {best}."
+        f"the student, which is the column of step 0; the teacher ({teacher.parent.name}) has "
+        f"{best}."
     )
     scripted = evaluate_yardsticks(run)
     listed = [f"- {name}: {done.overall}" for name, done in scripted.items()]

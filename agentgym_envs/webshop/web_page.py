@@ -8,13 +8,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
+from agentgym_envs.markup import Html, joined, tag
 from agentgym_envs.types import Verdict
 from agentgym_envs.webshop.env import WebShopEnv
 from agentgym_envs.webshop.goals import NO_LIMIT
 from agentgym_envs.webshop.leaflets import BACK, BUY, NEXT, PREV, SUB_PAGES
 from agentgym_envs.webshop.pages import DONE, INDEX, ITEM, PER_PAGE, RESULTS, Page
 from agentgym_envs.webshop.product import Product
-from agentgym_envs.webshop.web_tags import Html, joined, tag
 
 MAX_QUERY = 500  # characters of a search
 NOTICES: Mapping[str, str] = {

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from agentgym_envs.webshop.web_tags import Html, tag
+from agentgym_envs.markup import Html, tag
 from agentgym_train.report.stats import Interval
 from agentgym_train.report.tables import short_number
 

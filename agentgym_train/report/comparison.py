@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from agentgym_train.report.findings import PHASES, Findings, Standing
-from agentgym_train.report.runs import Arm, Evaluation, Study
+from agentgym_train.report.runs import Arm, Study
 from agentgym_train.report.tables import Cell, Column, Table
 
 BEST_RULE = "best: of each run the highest held-out success after step 0, earliest of equals"
@@ -85,9 +85,9 @@ def headline(place: int, found: Findings) -> Table:
         if name not in found.done:
             rows.append((name, f"0 of {len(arms)}", *[None] * 10))
     rows += [(one.name, "yardstick", one.rate, *[None] * 8, one.turns) for one in found.yardsticks]
-    start = _before_training(found)
-    if start is not None and not any(one.name == "student" for one in found.yardsticks):
-        rows.append(("untrained", "yardstick", start.rate, *[None] * 8, round(start.turns, 1)))
+    if found.untrained and not any(one.name == "student" for one in found.yardsticks):
+        rate, turns = found.untrained
+        rows.append(("untrained", "yardstick", rate, *[None] * 8, round(turns, 1)))
     return Table(
         key=key_of("headline", place, found),
         title=f"Success on held-out tasks: {found.env}",
@@ -277,12 +277,6 @@ def key_of(name: str, place: int, found: Findings) -> str:
 def _how_far(arms: Sequence[Arm]) -> str:
     states = sorted({arm.state for arm in arms})
     return f"{', '.join(states)}; at step {max(arm.reached for arm in arms)}"
-
-
-def _before_training(found: Findings) -> Evaluation | None:
-    return next(
-        (arm.first for arms in found.arms.values() for arm in arms if arm.first is not None), None
-    )
 
 
 def _listed(names: Sequence[str]) -> str:

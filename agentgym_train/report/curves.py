@@ -87,8 +87,7 @@ def levels(found: Findings) -> list[Line]:
     lines = [Line(one.name, one.rate) for one in found.yardsticks]
     if any(line.name == "student" for line in lines):
         return lines
-    starts = [arm.first.rate for arms in found.arms.values() for arm in arms if arm.first]
-    return [*lines, Line("untrained", sum(starts) / len(starts))] if starts else lines
+    return [*lines, Line("untrained", found.untrained[0])] if found.untrained else lines
 
 
 # -- diagnostics

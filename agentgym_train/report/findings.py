@@ -150,6 +150,14 @@ class Findings:
             counts[one.kind] = counts.get(one.kind, 0) + 1
         return {kind: counts[kind] for kind in sorted(counts) if kind}
 
+    @property
+    def untrained(self) -> tuple[float, float] | None:
+        """Success and turns before training, mean over the runs that have begun."""
+        firsts = [one for arms in self.arms.values() for arm in arms if (one := arm.first)]
+        if not firsts:
+            return None
+        return _mean([one.rate for one in firsts]), _mean([one.turns for one in firsts])
+
     def kind_rate(self, algorithm: str, kind: str) -> float | None:
         """Final success on one kind of task, mean over seeds."""
         rates = []

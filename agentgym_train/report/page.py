@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 
-from agentgym_envs.webshop.web_tags import Html, joined, tag
+from agentgym_envs.markup import Html, joined, tag
 from agentgym_train.report.charts import (
     Frame,
     Series,
@@ -360,7 +360,8 @@ def _table(
         ]
         if pictures:
             cells.insert(2, tag("td", pictures[i]))
-        first = tag("th", lead, shown(table.columns[0], row[0]), scope="row")
+        name = tag("span", shown(table.columns[0], row[0]))
+        first = tag("th", tag("div", lead, name, class_="named"), scope="row")
         quiet = "quiet" if len(row) > 1 and row[1] == "yardstick" else None
         rows.append(tag("tr", first, *cells, class_=quiet))
     caption = joined(

@@ -20,10 +20,10 @@ from web_visitors import (
     shop_of,
 )
 
+from agentgym_envs.markup import Html, escaped, tag
 from agentgym_envs.webshop import web
 from agentgym_envs.webshop.env import WebShopEnv
 from agentgym_envs.webshop.web import read_form, serve
-from agentgym_envs.webshop.web_tags import Html, escaped, tag
 
 SECRET = "a token of some length"
 
