@@ -231,7 +231,13 @@ def main() -> None:
     print(table)
     if wanted.write:
         name = f"bm25 {wanted.numbers or (wanted.questions and 'real') or wanted.passages}"
-        write_section(name, f"## BM25\n\n{table}")
+        write_section(name, f"## {title(wanted)}\n\n{table}")
+
+
+def title(wanted: argparse.Namespace) -> str:
+    if wanted.questions:
+        return "BM25: real questions and passages"
+    return f"BM25: {wanted.numbers or wanted.passages:,} made-up passages"
 
 
 if __name__ == "__main__":
