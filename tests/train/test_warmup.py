@@ -54,7 +54,7 @@ def test_it_learns(warm):
     assert sum(losses[-5:]) / 5 < losses[0] / 4
     model, learnt = load_model(ModelSettings(name=str(folder)))
     assert learnt.get_vocab() == tokenizer().get_vocab()
-    assert opening(tiny(opinions=0.02)) == 0.0
+    assert opening(tiny(opinions=0.02)) < 0.3
     assert opening(model) > 0.9
 
 
