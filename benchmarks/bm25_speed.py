@@ -201,7 +201,8 @@ def measure(wanted: argparse.Namespace, room: Path) -> str:
         f"{count:,} passages, {len(rows[0].times):,} queries, top {wanted.k}; index {size:,.0f} MiB"
     )
     return "\n".join([
-        f"{title}; {processor()}",
+        f"`python benchmarks/bm25_speed.py {told(wanted)}`: {processor()}, one thread, one run "
+        f"(the quantiles are over its queries; seed {SEED}). {title}.",
         "",
         "| engine | queries/CPU-s | p50 ms | p99 ms | build s | open s | MiB | overlap | scores |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -232,6 +233,14 @@ def main() -> None:
     if wanted.write:
         name = f"bm25 {wanted.numbers or (wanted.questions and 'real') or wanted.passages}"
         write_section(name, f"## {title(wanted)}\n\n{table}")
+
+
+def told(wanted: argparse.Namespace) -> str:
+    """The arguments as they would be given again; paths are the user's own."""
+    said = [f"--queries {wanted.queries}", f"--k {wanted.k}"]
+    said += [f"--numbers {wanted.numbers}"] * bool(wanted.numbers)
+    said += ["--questions FOLDER"] if wanted.questions else [f"--passages {wanted.passages}"]
+    return " ".join([*said, *["--pyserini-python PATH"] * bool(wanted.pyserini_python)])
 
 
 def title(wanted: argparse.Namespace) -> str:

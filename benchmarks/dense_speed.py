@@ -13,10 +13,8 @@ and what is read of the vectors in a second is set against what the device copie
 import argparse
 import os
 import platform
-import statistics
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from time import perf_counter, process_time
 from typing import Any
@@ -24,7 +22,7 @@ from typing import Any
 import faiss
 import numpy as np
 import torch
-from results import RESULTS, processor, write_section
+from results import RESULTS, Row, processor, write_section
 
 from agentgym_envs.retrieval.flat import FlatIndex
 from agentgym_envs.retrieval.vectors import FORMS, Vectors
@@ -32,22 +30,6 @@ from agentgym_envs.retrieval.vectors import FORMS, Vectors
 K = 10
 BATCHES = (1, 64)
 LEAST = 0.2  # seconds that one number is measured for
-
-
-@dataclass
-class Row:
-    """One line of the table: every repeat's number."""
-
-    work: str
-    way: str
-    unit: str
-    wanted: str = ""
-    numbers: list[float] = field(default_factory=list)
-
-    def line(self) -> str:
-        middle = _shown(statistics.median(self.numbers))
-        spread = f"{_shown(min(self.numbers))} - {_shown(max(self.numbers))}"
-        return f"| {self.work} | {self.way} | {middle} | {spread} | {self.unit} | {self.wanted} |"
 
 
 def main() -> None:
@@ -124,10 +106,14 @@ def on_processor(args: argparse.Namespace) -> list[Row]:
         for first in FORMS
     }
     ratios = {
-        (batch, first): Row("", f"**{first} first / faiss flat**", "times", _wanted(batch, first))
+        (batch, first): Row(
+            "", f"**{first} first / faiss flat**", "times", wanted=_wanted(batch, first)
+        )
         for batch, first in rates
     }
-    same = {first: Row("", f"ours, {first} first", "share of queries", "1") for first in FORMS}
+    same = {
+        first: Row("", f"ours, {first} first", "share of queries", wanted="1") for first in FORMS
+    }
     same = {
         "faiss": Row(f"top {K} as in float64, in order", "faiss flat", "share of queries"),
         **same,
@@ -179,7 +165,7 @@ def on_device(args: argparse.Namespace) -> list[Row]:
         index = FlatIndex(Vectors.of(matrix, corpus=""), first=first, device="cuda")
         for batch in BATCHES:
             row = Row("", f"ours, {first} first, batch {batch}", "queries / s")
-            share = Row("", f"**{first}: bandwidth used at batch 1**", "share", ">= 0.5")
+            share = Row("", f"**{first}: bandwidth used at batch 1**", "share", wanted=">= 0.5")
             for seed in range(args.seed + 1, args.seed + 1 + args.repeats):
                 queries = asked(matrix, args.queries, seed)
                 rate = _rate(index, queries, batch, perf_counter)
@@ -216,12 +202,6 @@ def _rate(index: Any, queries: np.ndarray, batch: int, clock: Callable[[], float
 
 
 # -- how it is shown
-
-
-def _shown(number: float) -> str:
-    if number >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.1f}" if number >= 10 else f"{number:.4g}"
 
 
 def _heading(args: argparse.Namespace) -> list[str]:

@@ -30,7 +30,7 @@ from time import process_time
 from typing import Any
 
 import gymnasium as gym
-from results import RESULTS, processor, write_section
+from results import RESULTS, Row, processor, shown, write_section
 
 from agentgym_envs.alfworld.data import GameLibrary
 from agentgym_envs.alfworld.env import ALFWorldEnv, open_library
@@ -66,22 +66,6 @@ class Games:
         """Arguments of an environment that opens these games anew, nothing compiled."""
         open_library.cache_clear()
         return {"data": str(self.data), "split": self.split, "max_turns": MAX_TURNS, **more}
-
-
-@dataclass
-class Row:
-    """One line of the table: every repeat's number, what it counts and what it should be."""
-
-    work: str
-    way: str
-    unit: str
-    numbers: list[float]
-    wanted: str = ""
-
-    def line(self) -> str:
-        middle = _shown(statistics.median(self.numbers))
-        spread = f"{_shown(min(self.numbers))} - {_shown(max(self.numbers))}"
-        return f"| {self.work} | {self.way} | {middle} | {spread} | {self.unit} | {self.wanted} |"
 
 
 def main() -> None:
@@ -360,7 +344,7 @@ def flatness(args: argparse.Namespace) -> list[Row]:
     first, last = sizes[RESETS // 100], sizes[RESETS]
     return [
         Row("resident memory", f"after {RESETS // 100:,} resets", "MiB", [first]),
-        Row("", f"after {RESETS:,} resets", "MiB", [last], f"{_shown(first)}, as before"),
+        Row("", f"after {RESETS:,} resets", "MiB", [last], f"{shown(first)}, as before"),
     ]
 
 
@@ -386,12 +370,6 @@ def importing(args: argparse.Namespace) -> list[Row]:
 
 
 # -- how it is shown
-
-
-def _shown(number: float) -> str:
-    if number >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.1f}" if number >= 10 else f"{number:.3g}"
 
 
 def _heading(args: argparse.Namespace) -> list[str]:

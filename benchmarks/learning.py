@@ -104,9 +104,9 @@ def report(
         rows.append(f"| {name} | " + " | ".join(cells) + " |")
     best = evaluate_model(taught).overall
     settings_told = (
-        f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --seeds "
-        f"{' '.join(map(str, seeds))}`: {processor()}, one thread a run. {run.env.id}, "
-        f"{told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks "
+        f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --algorithms "
+        f"{' '.join(names)} --seeds {' '.join(map(str, seeds))} --teacher {teacher}`: "
+        f"{processor()}, one thread a run. {run.env.id}, {told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks "
         f"x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
         f"{run.evaluation.tasks} held-out tasks, each played once at "
         f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "

@@ -1,9 +1,34 @@
 """What the benchmarks share: which machine this is, and their sections of RESULTS.md."""
 
 import platform
+import statistics
+from dataclasses import dataclass, field
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "RESULTS.md"
+
+
+@dataclass
+class Row:
+    """One line of a table: every repeat's number, what it counts and what it should be."""
+
+    work: str
+    way: str
+    unit: str
+    numbers: list[float] = field(default_factory=list)
+    wanted: str = ""
+
+    def line(self) -> str:
+        middle = shown(statistics.median(self.numbers))
+        spread = f"{shown(min(self.numbers))} - {shown(max(self.numbers))}"
+        return f"| {self.work} | {self.way} | {middle} | {spread} | {self.unit} | {self.wanted} |"
+
+
+def shown(number: float) -> str:
+    """With as many digits as the repeats are worth."""
+    if abs(number) >= 100:
+        return f"{number:,.0f}"
+    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.4g}"
 
 
 def processor() -> str:

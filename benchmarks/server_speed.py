@@ -20,7 +20,6 @@ import importlib.util
 import multiprocessing
 import os
 import platform
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from bm25_corpus import passages, queries
-from results import RESULTS, processor, write_section
+from results import RESULTS, Row, processor, write_section
 
 from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
 from agentgym_envs.retrieval.corpus import Corpus
@@ -44,22 +43,6 @@ TOPK = 3
 GROUP = 8  # agents that ask one question
 TOGETHER = 64  # queries of a request, where a turn's queries go together
 WARMING = 512
-
-
-@dataclass
-class Row:
-    """One line of the table: every repeat's number, what it counts and what it should be."""
-
-    work: str
-    way: str
-    unit: str
-    numbers: list[float]
-    wanted: str = ""
-
-    def line(self) -> str:
-        middle = _shown(statistics.median(self.numbers))
-        spread = f"{_shown(min(self.numbers))} - {_shown(max(self.numbers))}"
-        return f"| {self.work} | {self.way} | {middle} | {spread} | {self.unit} | {self.wanted} |"
 
 
 @dataclass(frozen=True)
@@ -350,12 +333,6 @@ def _queries(count: int, wanted: int, seed: int) -> list[str]:
 
 
 # -- how it is shown
-
-
-def _shown(number: float) -> str:
-    if abs(number) >= 100:
-        return f"{number:,.0f}"
-    return f"{number:.1f}" if abs(number) >= 10 else f"{number:.3g}"
 
 
 def _heading(args: argparse.Namespace) -> list[str]:
