@@ -106,8 +106,9 @@ def report(
     settings_told = (
         f"`python benchmarks/learning.py --family {runs.name.removesuffix('_tiny')} --algorithms "
         f"{' '.join(names)} --seeds {' '.join(map(str, seeds))} --teacher {teacher}`: "
-        f"{processor()}, one thread a run. {run.env.id}, {told(run.env.common)}; a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks "
-        f"x {run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
+        f"{processor()}, one thread a run. {run.env.id}, {told(run.env.common)}; "
+        f"a Qwen3 of 0.4 M parameters, {run.rollout.groups} tasks x "
+        f"{run.rollout.group_size} attempts a step, lr {run.learning.lr:g}. Success on "
         f"{run.evaluation.tasks} held-out tasks, each played once at "
         f"temperature {run.evaluation.temperature:g}: mean over {len(seeds)} seeds, 95 % Wilson "
         "interval of all their episodes together, and lowest - highest seed. Every arm starts from "
