@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import gymnasium as gym
 
 from agentgym_envs import TextEnv
+from agentgym_envs.drivers.setup import style_of
 from agentgym_envs.evaluate import play, yardstick
 from agentgym_envs.registration import importable
 from agentgym_envs.statistics import Summary, summarise
@@ -14,7 +15,7 @@ from agentgym_train.groups import validation_seeds
 from agentgym_train.layout import Renderer, Trajectory
 from agentgym_train.models.load import load_model
 from agentgym_train.models.sampler import LocalSampler, Sampler, Sampling
-from agentgym_train.rollout import Attempt, Pool, rollout, style_of
+from agentgym_train.rollout import Attempt, Pool, rollout
 from agentgym_train.settings import Run
 
 EVALUATION_DICE = 1  # keeps the dice of evaluation apart from those of training, which have 0

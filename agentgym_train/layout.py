@@ -4,20 +4,17 @@ Token in, token out: what was sampled is what is trained on. A reply is never to
 conversation grows by the tokens of the reply itself and of the next message.
 """
 
-import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from jinja2 import TemplateError
-
+from agentgym_envs.drivers import ChatTokens
 from agentgym_envs.prompts import PromptStyle
 from agentgym_envs.types import Task, Turn, Verdict
 from agentgym_train.batch import Row, TokenSpan, TrajectoryRows
 from agentgym_train.models.sampler import Reply
 
 Layout = Literal["turns", "chat"]
-_MARK = "\u2060agentgym\u2060"  # stands for a text while a chat template is taken apart
 
 
 class DriftError(RuntimeError):
@@ -74,16 +71,18 @@ class Renderer:
         max_prompt_tokens: int,
         long_prompts: Literal["error", "cut"] = "error",
     ) -> None:
-        if not getattr(tokenizer, "chat_template", None):
-            raise ValueError("the tokenizer has no chat template: use an instruction-tuned model")
-        self.tokenizer = tokenizer
-        self.stop = self._closing_token()
+        self.tokens = ChatTokens(tokenizer)
         self.style = style
         self.layout = layout
         self.max_prompt_tokens = max_prompt_tokens
         self._cuts = long_prompts == "cut"
-        self._special = _any_of(tokenizer.all_special_tokens)
-        self._before, self._after = self._between_messages() if layout == "chat" else ("", "")
+        if layout == "chat":
+            self.tokens.between  # noqa: B018 (a template that cannot be grown is refused here)
+
+    @property
+    def stop(self) -> int:
+        """The token that ends a reply."""
+        return self.tokens.stop
 
     def prompt(
         self,
@@ -110,9 +109,9 @@ class Renderer:
                 if self.layout == "chat"
                 else self.style.turn_messages(task.goal, turns, observation, admissible)
             )
-            messages[-1]["content"] = self._plain(hint + messages[-1]["content"])
-            tokens = self._encoded(self._templated(messages, opened=True))
-        limit = self.max_prompt_tokens + (len(self._encoded(hint)) if hint else 0)
+            messages[-1]["content"] = hint + messages[-1]["content"]
+            tokens = self.tokens.opening(messages)
+        limit = self.max_prompt_tokens + (len(self.tokens.encoded(hint)) if hint else 0)
         if len(tokens) > limit and self._cuts:
             return tokens[-limit:]
         if len(tokens) > limit:
@@ -127,7 +126,7 @@ class Renderer:
 
         How SDAR's reference code places skills (spec 6.4): on long prompts the hint is what is cut.
         """
-        return (*self._encoded(hint), *prompt)[-self.max_prompt_tokens :]
+        return (*self.tokens.encoded(hint), *prompt)[-self.max_prompt_tokens :]
 
     def noted(self, trajectory: Trajectory, place: int, note: str) -> tuple[int, ...]:
         """The prompt of one turn with a note at the start of its last message."""
@@ -140,12 +139,11 @@ class Renderer:
 
     def written(self, text: str) -> tuple[int, ...]:
         """A reply that somebody else wrote, as the tokens a model would have sampled."""
-        return (*self._encoded(text), self.stop)
+        return self.tokens.written(text)
 
     def message(self, text: str) -> tuple[int, ...]:
         """A prompt of one user message, outside any episode."""
-        message = {"role": "user", "content": self._plain(text)}
-        return self._encoded(self._templated([message], opened=True))
+        return self.tokens.opening([{"role": "user", "content": text}])
 
     def action_span(self, played: PlayedTurn) -> tuple[int, int]:
         """Which of a reply's tokens, first:last, spell its action; (0, 0) where none do.
@@ -164,7 +162,9 @@ class Renderer:
         low, high = 0, len(reply.tokens) - 1
         while low < high:
             middle = (low + high) // 2
-            written = self.tokenizer.decode(reply.tokens[: middle + 1], skip_special_tokens=False)
+            written = self.tokens.tokenizer.decode(
+                reply.tokens[: middle + 1], skip_special_tokens=False
+            )
             if len(written) > character:
                 high = middle
             else:
@@ -173,62 +173,7 @@ class Renderer:
 
     def _grown(self, last: PlayedTurn, text: str) -> tuple[int, ...]:
         reply = self.written(last.turn.response) if last.reply is None else last.reply.tokens
-        closing = self._before
-        if reply and reply[-1] == self.stop:
-            space, end, rest = closing.partition(self.tokenizer.convert_ids_to_tokens(self.stop))
-            closing = rest if end and not space.strip() else closing
-        return (*last.prompt, *reply, *self._encoded(closing + self._plain(text) + self._after))
-
-    def _closing_token(self) -> int:
-        """The special token a chat template ends a reply with, or else the tokenizer's own end."""
-        turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        _, _, after = self._templated(turn, opened=False).partition(_MARK)
-        known = self.tokenizer.added_tokens_decoder
-        for token in self._encoded(after.lstrip())[:1]:
-            if token in known and known[token].special:
-                return token
-        if self.tokenizer.eos_token_id is None:
-            raise ValueError("neither the chat template nor the tokenizer says how a reply ends")
-        return self.tokenizer.eos_token_id
-
-    def _between_messages(self) -> tuple[str, str]:
-        """What a chat template writes after a reply, before and after the next message's text."""
-        turn = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _MARK}]
-        shown = self._templated([*turn, {"role": "user", "content": _MARK}], opened=True)
-        pieces = shown.split(_MARK)
-        if len(pieces) != 3:
-            raise ValueError(
-                "the tokenizer's chat template rewrites the history, so a conversation cannot "
-                "grow by it: set env.layout = 'turns'"
-            )
-        return pieces[1], pieces[2]
-
-    def _templated(self, messages: list[dict[str, str]], opened: bool) -> str:
-        try:
-            return self.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=opened, enable_thinking=False
-            )
-        except TemplateError as error:
-            roles = ", ".join(message["role"] for message in messages)
-            raise ValueError(
-                f"the tokenizer's chat template refuses messages of {roles}: {error}"
-            ) from error
-
-    def _plain(self, text: str) -> str:
-        """Text that holds no special token: a shop's page must not end the user's message.
-
-        A blank after the first character breaks the spelling of each.
-        """
-        return self._special.sub(lambda found: f"{found[0][0]} {found[0][1:]}", text)
-
-    def _encoded(self, text: str) -> tuple[int, ...]:
-        return tuple(self.tokenizer.encode(text, add_special_tokens=False))
-
-
-def _any_of(words: Sequence[str]) -> re.Pattern[str]:
-    """Finds any of the words, the longest first; nothing where there are none."""
-    longest_first = sorted((word for word in words if word), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) or "(?!)")
+        return self.tokens.grown(last.prompt, reply, text)
 
 
 def to_rows(

@@ -4,13 +4,11 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.envs.registration import load_env_creator
 
 from agentgym_envs import Advice, TextEnv
-from agentgym_envs.prompts import PromptStyle, load_style
-from agentgym_envs.registration import importable
+from agentgym_envs.drivers.setup import make_text_env
+from agentgym_envs.prompts import PromptStyle
 from agentgym_train.algorithms import RolloutPlan
 from agentgym_train.layout import PlayedTurn, Renderer, Trajectory
 from agentgym_train.models.sampler import Ask, Sampler, Sampling
@@ -30,13 +28,6 @@ class Attempt:
     demonstration: tuple[str, ...] = ()
 
 
-def style_of(env_id: str, name: str) -> PromptStyle:
-    """A prompt style of an environment by name, or any by path."""
-    entry_point = gym.spec(importable(env_id)).entry_point
-    kind = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
-    return load_style(name, getattr(kind, "prompt_folder", ""))
-
-
 class Pool:
     """Environments of one kind in this process, made when needed and used again.
 
@@ -44,17 +35,14 @@ class Pool:
     """
 
     def __init__(self, env_id: str, settings: dict[str, Any], style: PromptStyle) -> None:
-        self._id = importable(env_id)
+        self._id = env_id
         self._settings = {"parser": style.parser, **settings}
         self._envs: list[TextEnv] = []
 
     def take(self, count: int) -> list[TextEnv]:
         """`count` environments, the same ones every time."""
         while len(self._envs) < count:
-            env = gym.make(self._id, **self._settings).unwrapped
-            if not isinstance(env, TextEnv):
-                raise TypeError(f"{self._id} is a {type(env).__name__}, not a TextEnv")
-            self._envs.append(env)
+            self._envs.append(make_text_env(self._id, self._settings))
         return self._envs[:count]
 
     @property

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from agentgym_envs.drivers.setup import style_of
 from agentgym_envs.statistics import Summary
 from agentgym_train import checkpoint
 from agentgym_train.batch import Batch, TrajectoryRows, collate
@@ -18,7 +19,7 @@ from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import LocalSampler, Sampling
 from agentgym_train.models.save import save_model
-from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe, rollout, style_of
+from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe, rollout
 from agentgym_train.runlog import RunLog
 from agentgym_train.settings import Run, dump
 from agentgym_train.skills import Choice, Skills, privileged

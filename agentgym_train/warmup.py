@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from agentgym_envs.drivers.setup import style_of
 from agentgym_envs.types import Episode
 from agentgym_train.batch import Batch, Row, TokenSpan, TrajectoryRows, collate
 from agentgym_train.files import write_text
@@ -13,7 +14,7 @@ from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import Reply
 from agentgym_train.models.save import save_model
-from agentgym_train.rollout import Pool, TaskOrder, style_of
+from agentgym_train.rollout import Pool, TaskOrder
 from agentgym_train.settings import Warmup, dump
 from agentgym_train.texts import demonstrate, texts_for_tokenizer
 

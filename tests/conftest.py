@@ -19,3 +19,7 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real data at {folder}: set AGENTGYM_TEST_DATA to test on it")
     return folder
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--stack", help="run the tests of one stack (see tests/stacks.py)")

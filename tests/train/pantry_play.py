@@ -4,11 +4,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
+from agentgym_envs.drivers.setup import style_of
 from agentgym_train.algorithms import RolloutPlan
 from agentgym_train.layout import Layout, Renderer, Trajectory
 from agentgym_train.models.sampler import Ask, LocalSampler, Reply, Sampler, Sampling
 from agentgym_train.models.tiny import TinySettings, make_model, train_tokenizer
-from agentgym_train.rollout import Attempt, Pool, rollout, style_of
+from agentgym_train.rollout import Attempt, Pool, rollout
 from agentgym_train.texts import texts_for_tokenizer
 
 PANTRY = "pantry:Pantry/Honey-v0"

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from train.pantry_play import STYLE, Scripted, attempts, play, renderer, reply_tokens, tokenizer
 
+from agentgym_envs.drivers.setup import style_of
 from agentgym_train.algorithms import RolloutPlan
 from agentgym_train.batch import collate
 from agentgym_train.layout import to_rows
 from agentgym_train.models.sampler import Sampling
-from agentgym_train.rollout import Pool, TaskOrder, describe, rollout, style_of
+from agentgym_train.rollout import Pool, TaskOrder, describe, rollout
 
 SAMPLING = Sampling(max_tokens=8, stop=(1,))
 LAYOUTS = pytest.mark.parametrize("layout", ["turns", "chat"])

@@ -1,0 +1,1 @@
+"""The environments in other people's stacks: one module each, loaded only when imported."""
