@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 .PHONY: demo test setup clean
 
 demo: $(VENV)/.ready
-	@echo "== demo: a small model learns to play ALFWorld (about ten minutes on two cores)"
-	$(BIN)/agentgym-train demo
+	@echo "== demo: six algorithms side by side on generated ALFWorld (about ten minutes on two cores)"
+	$(BIN)/agentgym-train compare benchmarks/suites/quick.toml --out runs/quick --workers 2
 
 test: $(VENV)/.ready
 	@echo "== test: the test suite (slow tests: $(BIN)/pytest -m slow)"

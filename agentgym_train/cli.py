@@ -2,7 +2,6 @@
 
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +138,10 @@ def compare(
     only: Annotated[list[str] | None, typer.Option(help='Arms, as "alfworld/atod-*".')] = None,
     set_: Set = None,
 ) -> None:
-    """Play every arm of a suite: environments x algorithms x seeds. Stop and start it at will."""
+    """Play every arm of a suite: environments x algorithms x seeds. Stop and start it at will.
+
+    Ends with the report that `agentgym-train report` writes, in OUT/report.
+    """
     from agentgym_train.suite import compare as play
     from agentgym_train.suite import load_suite
     from agentgym_train.suite_progress import Board, ending
@@ -160,6 +162,8 @@ def compare(
         note.print("stopped; the same command goes on")
         raise SystemExit(INTERRUPTED) from None
     ending(outcome, note)
+    if outcome.done:
+        _show_report([out_folder], out_folder / "report")
     if outcome.broken:
         raise SystemExit(FAILED)
 
@@ -172,10 +176,7 @@ def report(
     ] = None,
 ) -> None:
     """Compare runs: one page that opens from disk, and the same tables as Markdown and CSV."""
-    from agentgym_train.report import report as write_report
-
-    paths = write_report(runs, out_folder or runs[0] / "report")
-    typer.echo(f"page: {paths.html}\nMarkdown: {paths.markdown}\nCSV: {paths.csv}")
+    _show_report(runs, out_folder or runs[0] / "report")
 
 
 @app.command()
@@ -232,31 +233,12 @@ def judge(
 
 
 @app.command()
-def demo(
-    out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Default: runs/demo-<time>.")
-    ] = None,
-    set_: Set = None,
-) -> None:
-    """Watch a tiny policy learn to play ALFWorld with GRPO on two CPU cores."""
-    from agentgym_train.demo import demonstrate, planned
+def doctor(stack: Annotated[str, typer.Argument(help="A trainer we plug into: verl.")]) -> None:
+    """Load our plug-in for another trainer aloud, since that trainer hides what goes wrong."""
+    from agentgym_train.integrations.doctor import check
 
-    folder = out_folder or Path("runs") / time.strftime("demo-%Y%m%d-%H%M%S")
-    start = time.monotonic()
-    _, training = planned(folder, set_ or [])
-    with _bars() as progress:
-        bars = _warmup_bars(progress), _training_bar(progress, training.steps)
-        outcome = demonstrate(folder, set_ or [], *bars)
-    table = Table("policy", "success on held-out tasks", "95 % interval", "turns")
-    for name, values in (("warmed up", outcome.before), ("after GRPO", outcome.after)):
-        interval = f"[{values['val/success_low']:.3f}, {values['val/success_high']:.3f}]"
-        turns = f"{values['val/turns']:.1f}"
-        table.add_row(name, f"{values['val/success_rate']:.3f}", escape(interval), turns)
-    out.print(table)
-    count = int(outcome.after["val/episodes"])
-    typer.echo(f"{count} generated games in rooms that no training game has, each played once")
-    typer.echo(f"plot: {outcome.plot}\nmetrics: {outcome.metrics}")
-    typer.echo(f"{(time.monotonic() - start) / 60:.1f} minutes")
+    for line in check(stack):
+        typer.echo(line)
 
 
 def _show_run(folder: Path) -> None:
@@ -264,6 +246,18 @@ def _show_run(folder: Path) -> None:
 
     typer.echo(f"metrics: {folder / 'metrics.jsonl'}\nmodel: {folder / 'model'}")
     typer.echo(f"plot: {plot_success(folder, folder.name)}")
+
+
+def _show_report(runs: list[Path], folder: Path) -> None:
+    from agentgym_train.report import report
+    from agentgym_train.report.terminal import standings_table
+
+    paths = report(runs, folder)
+    for found in paths.findings.values():
+        if found.done:
+            out.print(standings_table(found))
+    typer.echo(f"page: {paths.html}\npicture: {paths.picture}")
+    typer.echo(f"Markdown: {paths.markdown}\nCSV: {paths.csv}")
 
 
 def _training_bar(progress: Progress, steps: int) -> Callable[[int, dict[str, float]], None]:

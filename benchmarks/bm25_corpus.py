@@ -2,7 +2,9 @@
 
 Words follow a Zipf-Mandelbrot law without end, so that a larger corpus has more of them. Pages of
 8 passages have topic words that come again and again, as on real pages, and two words in five
-are function words, most of them stop words.
+are function words, most of them stop words. The law's two numbers make the commonest 30, 280, 1,000
+and 10,000 terms as large a share of the text as in 11,155 real Wikipedia passages (11, 35, 57 and
+90 in a hundred; here 11, 35, 62 and 90).
 """
 
 import re
@@ -23,7 +25,7 @@ FUNCTION_WORDS = [*_STOP, *_OTHER]
 PAGE, TOPICS, TITLE = 8, 24, 3
 MEAN_LENGTH = 100
 _FUNCTION, _TOPIC = 0.42, 0.22
-_OFFSET, _TAIL = 60.0, 0.4
+_OFFSET, _TAIL = 250.0, 0.55
 _SYLLABLES = [c + v for c in "bdfgklmnprstvzhj" for v in "aeio"]
 Ids = NDArray[np.int64]
 

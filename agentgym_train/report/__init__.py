@@ -1,6 +1,6 @@
 """The report: reads run folders, writes one page that needs nothing else, and tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from agentgym_train.files import write_text
 from agentgym_train.report.contents import contents_of
 from agentgym_train.report.findings import Findings
 from agentgym_train.report.page import page
+from agentgym_train.report.picture import draw
 from agentgym_train.report.runs import ReportError, read_study
 from agentgym_train.report.tables import comma_separated, markdown
 
@@ -17,18 +18,22 @@ __all__ = ["ReportError", "ReportPaths", "report"]
 
 @dataclass(frozen=True, slots=True)
 class ReportPaths:
-    """What was written. `csv` is a folder with one file a table."""
+    """What was written. `csv` is a folder with one file a table. findings: environment -> what the
+    files say, as numbers."""
 
     html: Path
     markdown: Path
     csv: Path
+    picture: Path
+    findings: Mapping[str, Findings]
 
 
 def report(folders: Sequence[Path], out: Path) -> ReportPaths:
     """Report on runs, given as run folders, suite folders, or folders of run folders.
 
-    Writes `report.html` (opens from disk, asks nobody for anything), `report.md` and `csv/` into
-    `out`; an older report there is replaced. Runs that are not finished are shown as such.
+    Writes `report.html` (opens from disk, asks nobody for anything), `report.md`, `csv/` and
+    `success.png` into `out`; an older report there is replaced. Runs that are not finished are
+    shown as such.
 
     Raises ReportError where a folder holds no run, a file in one cannot be read, or two folders
     claim to be one arm.
@@ -37,7 +42,8 @@ def report(folders: Sequence[Path], out: Path) -> ReportPaths:
     findings = {env: Findings(study, env) for env in study.envs}
     contents = contents_of(study, findings)
     title = study.title or "Algorithms side by side"
-    paths = ReportPaths(out / "report.html", out / "report.md", out / "csv")
+    names = ("report.html", "report.md", "csv", "success.png")
+    paths = ReportPaths(*(out / name for name in names), findings=findings)
     paths.csv.mkdir(parents=True, exist_ok=True)
     for old in paths.csv.glob("*.csv"):
         old.unlink()
@@ -46,4 +52,5 @@ def report(folders: Sequence[Path], out: Path) -> ReportPaths:
     said = markdown(contents.all, title, contents.summary)
     paths.markdown.write_text(said, encoding="utf-8")
     write_text(paths.html, page(title, study, findings, contents))
+    draw(findings, {name: i for i, name in enumerate(study.algorithms())}, paths.picture)
     return paths

@@ -11,7 +11,7 @@ from agentgym_train import cli
 from agentgym_train.runlog import read_metrics
 from agentgym_train.settings import Warmup, build, dump
 
-VERBS = ("run", "resume", "eval", "warmup", "demo")
+VERBS = ("run", "resume", "eval", "warmup", "compare", "report", "view", "judge")
 
 
 @pytest.fixture

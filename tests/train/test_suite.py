@@ -13,6 +13,7 @@ import pytest
 from train.pantry_suite import TESTS, small_suite, suite_file, warmup
 from train.small_runs import bank
 
+from agentgym_train import cli
 from agentgym_train.runlog import read_metrics
 from agentgym_train.settings import Run, SettingsError, load
 from agentgym_train.suite import compare
@@ -75,6 +76,22 @@ def test_every_arm_is_played_from_the_same_student_and_reported(compared):
     )
     first = [read_metrics(folder / "arms" / name)[0] for name in outcome.done]
     assert first[0] == first[1]
+
+
+def test_the_command_ends_with_table_page_and_picture(compared, tmp_path, monkeypatch, capsys):
+    folder = shutil.copytree(compared[0], tmp_path / "copy")
+    said = ["agentgym-train", "compare", str(folder / "suite.toml"), "--out", str(folder)]
+    monkeypatch.setattr(sys, "argv", said)
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    told = capsys.readouterr()
+    assert end.value.code == 0, told.err
+    rows = [line.split("│")[1].strip() for line in told.out.splitlines() if line.startswith("│")]
+    assert {*rows[:2]} == {"grpo", "opd"}
+    assert {*rows[2:]} == {"random", "expert", "student", "teacher"}
+    paths = dict(line.split(": ", 1) for line in told.out.splitlines() if ": /" in line)
+    assert set(paths) == {"page", "picture", "Markdown", "CSV"}
+    assert all(Path(path).exists() for path in paths.values())
 
 
 def test_what_arms_share_is_written_down(compared):

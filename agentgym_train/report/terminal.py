@@ -1,0 +1,57 @@
+"""How a comparison ended, as a table for a terminal."""
+
+from collections.abc import Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from agentgym_train.report.curves import AXES, success_series
+from agentgym_train.report.findings import Findings
+from agentgym_train.report.stats import Interval
+
+_BARS = "▁▂▃▄▅▆▇█"
+# So many of a curve's rates have a bar, and so many are told, that the table fits a terminal.
+_DRAWN, _TOLD = 8, 5
+
+
+def standings_table(found: Findings) -> Table:
+    """An environment's algorithms, best first, with their learning curves; then its yardsticks.
+
+    The interval is over seeds and tasks. The curve is success on held-out tasks at each
+    evaluation, mean over seeds: bars in shares of the highest of all, and some of it in numbers.
+    """
+    series = success_series(found, AXES[0], dict.fromkeys(found.algorithms, 0))
+    curves = {one.name: [point.y for point in one.points] for one in series}
+    last = max((one.points[-1].step for one in series), default=0)
+    highest = max((rate for curve in curves.values() for rate in curve), default=0.0)
+    seeds = {arm.seed for arms in found.done.values() for arm in arms}
+    table = Table(title=f"{found.env}, {len(seeds)} seed{'s' * (len(seeds) != 1)}", title_style="")
+    for name in ("policy", "success [95 %]", "curve", f"held-out, step 0 to {last}", "turns"):
+        table.add_column(escape(name), no_wrap=True)
+    for one in found.standings:
+        curve = curves.get(one.algorithm, [])
+        table.add_row(
+            one.algorithm,
+            escape(f"{one.rate:.3f} {_shown(one.both_interval)}"),
+            _bars(_some(curve, _DRAWN), highest),
+            " ".join(f"{rate:.2f}" for rate in _some(curve, _TOLD)),
+            f"{one.turns:.1f}",
+        )
+    table.add_section()
+    for one in sorted(found.yardsticks, key=lambda one: one.rate):
+        table.add_row(one.name, f"{one.rate:.3f}", "", "", f"{one.turns:.1f}", style="dim")
+    return table
+
+
+def _shown(interval: Interval | None) -> str:
+    return "" if interval is None else f"[{interval.low:.3f}, {interval.high:.3f}]"
+
+
+def _some(curve: Sequence[float], most: int) -> list[float]:
+    """The first, the last, and some between them."""
+    count = min(len(curve), most)
+    return [curve[round(i * (len(curve) - 1) / max(count - 1, 1))] for i in range(count)]
+
+
+def _bars(rates: Sequence[float], highest: float) -> str:
+    return "".join(_BARS[round(rate / highest * 7)] if highest else _BARS[0] for rate in rates)
