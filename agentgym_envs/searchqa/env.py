@@ -15,6 +15,7 @@ from agentgym_envs.searchqa.protocol import find_protocol
 from agentgym_envs.searchqa.tasks import Choice, Source, open_tasks
 from agentgym_envs.searchqa.thoughts import thoughts
 from agentgym_envs.searchqa.verify import verify
+from agentgym_envs.seeds import seeds_of
 from agentgym_envs.types import Advice, Scene, Task
 from agentgym_envs.vector import TextVectorEnv
 
@@ -101,7 +102,7 @@ class SearchQAEnv(TextEnv):
             cache=None if cache is None else str(cache),
             retriever=json.dumps(retriever, sort_keys=True),
             world_preset=world_preset,
-            world_seeds=_seeds(world_seed),
+            world_seeds=seeds_of(world_seed, "world_seed"),
         )
         tasks = open_tasks(
             Choice(
@@ -226,13 +227,6 @@ def _paths(data: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
     if data is None:
         return ()
     return tuple(str(path) for path in ([data] if isinstance(data, str | Path) else data))
-
-
-def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
-    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"world_seed is one seed, or several different ones, got {seed!r}")
-    return seeds
 
 
 def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -9,9 +9,8 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from agentgym_envs.retrieval.corpus import Corpus
 from agentgym_envs.retrieval.types import Retriever
@@ -19,6 +18,7 @@ from agentgym_envs.searchqa.datasets import QuestionSet, read_questions
 from agentgym_envs.searchqa.protocol import find_protocol
 from agentgym_envs.searchqa.question import Question
 from agentgym_envs.searchqa.verify import find_verifier
+from agentgym_envs.seeds import InTurns
 from agentgym_envs.types import Task, content_hash
 
 if TYPE_CHECKING:
@@ -100,48 +100,30 @@ class QuestionTasks:
         return [question.question]
 
 
-class WorldsTasks:
-    """The questions of several generated worlds, each asked over its own encyclopaedia.
-
-    Ids are `<seed>/<the world's own id>`; the worlds take turns.
-    """
+class WorldsTasks(InTurns[QuestionTasks]):
+    """The questions of several generated worlds, each asked over its own encyclopaedia."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
-        seeds = choice.source.world_seeds
-        alone = [
-            replace(choice, at_most=None, source=replace(choice.source, world_seeds=(seed,)))
-            for seed in seeds
-        ]
-        self._worlds = {str(seed): open_tasks(one) for seed, one in zip(seeds, alone, strict=True)}
-        rounds = zip_longest(
-            *([f"{seed}/{id}" for id in tasks.ids] for seed, tasks in self._worlds.items())
-        )
-        ids = [id for taken in rounds for id in taken if id is not None]
-        self.ids: tuple[str, ...] = tuple(ids[: choice.at_most])
+        alone = {
+            seed: replace(choice, at_most=None, source=replace(choice.source, world_seeds=(seed,)))
+            for seed in choice.source.world_seeds
+        }
+        worlds = {seed: cast(QuestionTasks, open_tasks(one)) for seed, one in alone.items()}
+        super().__init__(worlds, choice.at_most)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_tasks, (self.choice,)
 
     def retriever(self, task_id: str) -> Retriever:
         """Who searches for the answer to a question."""
-        world, inner = self._find(task_id)
+        world, inner = self.find(task_id)
         return world.retriever(inner)
 
     def question(self, task_id: str) -> Question:
         """Raises KeyError."""
-        world, inner = self._find(task_id)
+        world, inner = self.find(task_id)
         return world.question(inner)
-
-    def task(self, task_id: str) -> Task:
-        world, inner = self._find(task_id)
-        return replace(world.task(inner), id=task_id)
-
-    def _find(self, task_id: str) -> tuple["Tasks", str]:
-        seed, _, inner = task_id.partition("/")
-        if seed not in self._worlds:
-            raise KeyError(f"no question {task_id!r}; the first of {len(self.ids)}: {self.ids[0]}")
-        return self._worlds[seed], inner
 
 
 Tasks = QuestionTasks | WorldsTasks

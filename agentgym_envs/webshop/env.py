@@ -13,6 +13,7 @@ from gymnasium.error import ResetNeeded
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.parsing import ANY_SEARCH
+from agentgym_envs.seeds import seeds_of
 from agentgym_envs.types import Advice, Scene, Task
 from agentgym_envs.vector import TextVectorEnv
 from agentgym_envs.webshop.expert import Expert
@@ -128,7 +129,7 @@ class WebShopEnv(TextEnv):
         shop = Shop(
             data=None if data is None else str(data),
             difficulty=difficulty,
-            catalogue_seeds=_seeds(catalogue_seed),
+            catalogue_seeds=seeds_of(catalogue_seed, "catalogue_seed"),
             products=products,
             engine=engine,
             index=None if index is None else str(index),
@@ -279,13 +280,6 @@ class _Visit:
     actions: list[str] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
     expert: Expert | None = None
-
-
-def _seeds(seed: int | Sequence[int]) -> tuple[int, ...]:
-    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"catalogue_seed is one seed, or several different ones, got {seed!r}")
-    return seeds
 
 
 @lru_cache(4096)

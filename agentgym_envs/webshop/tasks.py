@@ -5,9 +5,9 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import zip_longest
 from typing import Any
 
+from agentgym_envs.seeds import InTurns
 from agentgym_envs.types import Task, content_hash
 from agentgym_envs.webshop.catalogue import FOUND, KINDS, Catalogue, open_catalogue
 from agentgym_envs.webshop.generate import generated
@@ -116,34 +116,23 @@ class GoalTasks:
         return product, self.nouns(product.title)
 
 
-class ShopsTasks:
-    """The goals of several generated shops; ids are `<seed>/<the shop's own id>`, in turns."""
+class ShopsTasks(InTurns[GoalTasks]):
+    """The goals of several generated shops."""
 
     def __init__(self, choice: Choice) -> None:
         self.choice = choice
-        self._shops = {
-            str(seed): open_goals(
-                replace(choice, shop=replace(choice.shop, catalogue_seeds=(seed,)))
-            )
+        alone = {
+            seed: replace(choice, shop=replace(choice.shop, catalogue_seeds=(seed,)))
             for seed in choice.shop.catalogue_seeds
         }
-        rounds = zip_longest(
-            *([f"{seed}/{id}" for id in goals.ids] for seed, goals in self._shops.items())
-        )
-        self.ids: tuple[str, ...] = tuple(id for taken in rounds for id in taken if id is not None)
+        super().__init__({seed: open_goals(one) for seed, one in alone.items()})
 
     def __reduce__(self):
         return open_goals, (self.choice,)
 
     def of(self, task_id: str) -> GoalTasks:
         """The shop a task is played in. Raises KeyError."""
-        seed = task_id.partition("/")[0]
-        if seed not in self._shops:
-            raise KeyError(f"no goal {task_id!r}; the first of {len(self.ids)}: {self.ids[0]!r}")
-        return self._shops[seed].of(task_id)
-
-    def task(self, task_id: str) -> Task:
-        return replace(self.of(task_id).task(task_id.partition("/")[2]), id=task_id)
+        return self.find(task_id)[0]
 
 
 Tasks = GoalTasks | ShopsTasks
