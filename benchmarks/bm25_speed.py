@@ -238,15 +238,19 @@ def main() -> None:
 def told(wanted: argparse.Namespace) -> str:
     """The arguments as they would be given again; paths are the user's own."""
     said = [f"--queries {wanted.queries}", f"--k {wanted.k}"]
-    said += [f"--numbers {wanted.numbers}"] * bool(wanted.numbers)
-    said += ["--questions FOLDER"] if wanted.questions else [f"--passages {wanted.passages}"]
+    if wanted.numbers:
+        said.append(f"--numbers {wanted.numbers}")
+    else:
+        said += ["--questions FOLDER"] if wanted.questions else [f"--passages {wanted.passages}"]
     return " ".join([*said, *["--pyserini-python PATH"] * bool(wanted.pyserini_python)])
 
 
 def title(wanted: argparse.Namespace) -> str:
     if wanted.questions:
         return "BM25: real questions and passages"
-    return f"BM25: {wanted.numbers or wanted.passages:,} made-up passages"
+    if wanted.numbers:
+        return f"BM25: {wanted.numbers:,} made-up passages, as term numbers"
+    return f"BM25: {wanted.passages:,} made-up passages"
 
 
 if __name__ == "__main__":
