@@ -26,7 +26,10 @@ class ChatTokens:
         if not getattr(tokenizer, "chat_template", None):
             raise ValueError("the tokenizer has no chat template: use an instruction-tuned model")
         self.tokenizer = tokenizer
-        self._special = _any_of(tokenizer.all_special_tokens)
+        # Some tokenizers (Llama 3's) have special tokens that they do not list as such.
+        added = tokenizer.added_tokens_decoder.values()
+        unlisted = [token.content for token in added if token.special]
+        self._special = _any_of([*tokenizer.all_special_tokens, *unlisted])
         self.stop = self._closing_token()
 
     def opening(self, messages: Sequence[Message]) -> Tokens:

@@ -95,7 +95,12 @@ def make_text_env(env_id: str, settings: Mapping[str, Any]) -> TextEnv:
 
 
 def style_of(env_id: str, name: str) -> PromptStyle:
-    """A prompt style of an environment by name, or any by path."""
+    """A prompt style of an environment by name, or any by path.
+
+    Raises ValueError where there is none of that name, TypeError where the id is not a TextEnv's.
+    """
     entry_point = gym.spec(importable(env_id)).entry_point
     kind = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    if isinstance(kind, type) and not issubclass(kind, TextEnv):
+        raise TypeError(f"{env_id} is a {kind.__name__}, not a TextEnv")
     return load_style(name, getattr(kind, "prompt_folder", ""))

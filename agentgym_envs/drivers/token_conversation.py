@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from gymnasium.error import ResetNeeded
+
 from agentgym_envs.drivers.chat_tokens import ChatTokens, Tokens
 from agentgym_envs.drivers.conversation import Conversation
 from agentgym_envs.types import Episode, Verdict
@@ -117,12 +119,16 @@ class TokenConversation:
         """Play the reply sampled behind `prompt`. Returns the next prompt, empty after the end.
 
         reply: its tokens, the stop token included where one was sampled. logprobs: one a token.
+        Raises ResetNeeded after the end, ValueError where the log-probs do not fit.
         """
-        if logprobs is not None and len(logprobs) != len(reply):
-            raise ValueError(f"{len(reply)} tokens have {len(logprobs)} log-probs")
-        said = _Said(self.prompt, tuple(reply), tuple(logprobs or [0.0] * len(reply)))
+        if self._full:
+            raise ResetNeeded("the tokens are spent and the episode is over: call begin()")
+        told = [0.0] * len(reply) if logprobs is None else logprobs
+        if len(told) != len(reply):
+            raise ValueError(f"{len(reply)} tokens have {len(told)} log-probs")
+        said = _Said(self.prompt, tuple(map(int, reply)), tuple(map(float, told)))
+        news = self.conversation.take(self.tokens.said(said.reply))
         self._said.append(said)
-        news = self.conversation.take(self.tokens.said(reply))
         if self.conversation.over:
             self.prompt = ()
         elif self.conversation.layout == "chat":

@@ -4,12 +4,10 @@ It speaks ASGI itself, because validating and serialising every passage anew is 
 request would cost.
 """
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
 
+from agentgym_envs.endpoint import BodyTooLarge, Receive, Scope, Send, read_body, refuse, respond
 from agentgym_envs.retrieval.batching import Batcher, QueueFull, TimedOut
 from agentgym_envs.retrieval.cache import Answers, Documents
 from agentgym_envs.retrieval.dialects import (
@@ -22,12 +20,6 @@ from agentgym_envs.retrieval.dialects import (
 )
 from agentgym_envs.retrieval.metrics import Metrics
 from agentgym_envs.retrieval.types import RetrievalError, Retriever
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-_JSON = (b"content-type", b"application/json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +58,7 @@ class RetrieveEndpoint:
         began = perf_counter()
         status = 500  # where something unforeseen leaves this function
         try:
-            body = await _read(scope, receive, self.limits.body)
+            body = await read_body(scope, receive, self.limits.body)
             if body is None:
                 status = 499  # the client has gone; nobody is told
                 return
@@ -75,6 +67,9 @@ class RetrieveEndpoint:
             answers = await self._answered(question)
             status = 200
             await respond(send, status, write_response(answers, scored=question.scored))
+        except BodyTooLarge as error:
+            status = 413
+            await refuse(send, status, str(error))
         except Refused as error:
             status = error.status
             await refuse(send, status, str(error))
@@ -103,33 +98,3 @@ class RetrieveEndpoint:
 
     def _search(self, queries: list[str], k: int) -> list[Answer]:
         return [self._documents.answer(hits) for hits in self._retriever.search(queries, k)]
-
-
-async def respond(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
-    """Send a whole answer in JSON."""
-    listed = [_JSON, (b"content-length", b"%d" % len(body)), *headers]
-    await send({"type": "http.response.start", "status": status, "headers": listed})
-    await send({"type": "http.response.body", "body": body})
-
-
-async def refuse(send: Send, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
-    """Send an error as FastAPI words it: {"detail": message}."""
-    await respond(send, status, json.dumps({"detail": message}).encode(), *headers)
-
-
-async def _read(scope: Scope, receive: Receive, most: int) -> bytes | None:
-    """The body; None where the client went away. Raises Refused (413) for a larger one."""
-    too_large = Refused(413, f"the body is larger than {most} bytes")
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > most:
-            raise too_large
-    body = b""
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        body += message.get("body", b"")
-        if len(body) > most:
-            raise too_large
-        if not message.get("more_body"):
-            return body

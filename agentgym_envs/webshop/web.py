@@ -6,17 +6,15 @@ loaded from anywhere.
 
 import hashlib
 import hmac
-import ipaddress
 import re
-import socket
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, quote
 
 import gymnasium as gym
 
+from agentgym_envs.endpoint import address, demand_token, is_loopback, listening, needed, run
 from agentgym_envs.registration import importable
 from agentgym_envs.webshop.env import WebShopEnv
 from agentgym_envs.webshop.web_page import problem_page
@@ -62,38 +60,19 @@ def serve(
     WebShop, ValueError for an open host without a token and for settings that no browser can
     play, KeyError for an unknown task, OSError for a port that is taken.
     """
-    if not is_loopback(host) and token is None:
-        raise ValueError(
-            f"host {host!r} can be reached from other machines: give a token that visitors must "
-            "bring, or leave the host at 127.0.0.1"
-        )
-    try:
-        import uvicorn
-    except ImportError as missing:
-        raise _not_installed(missing) from None
+    demand_token(host, token)
+    needed("uvicorn", "playing in a browser")
 
     def opened() -> Visit:
         return Visit(_made(env_id, settings), seed=seed, task=task)
 
     opened()  # whatever is wrong with the settings or the task is said now
     app = shop_app(opened, token=token, any_host=not is_loopback(host))
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.create_server((host, port), family=family) as door:
-        named = f"[{host}]" if ":" in host else host
+    with listening(host, port) as door:
         asked = f"?token={quote(token, safe='')}" if token else ""
-        on_start(f"http://{named}:{door.getsockname()[1]}/{asked}")
-        config = uvicorn.Config(
-            app,
-            log_level="warning",
-            access_log=False,  # it would write the token down
-            proxy_headers=False,
-            server_header=False,
-            lifespan="off",
-            ws="none",
-            limit_concurrency=2 * VISITS,
-        )
-        with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[door])
+        on_start(f"{address('http', host, door)}/{asked}")
+        quiet = {"proxy_headers": False, "lifespan": "off", "ws": "none"}
+        run(app, door, {**quiet, "limit_concurrency": 2 * VISITS})
 
 
 def shop_app(
@@ -111,13 +90,12 @@ def shop_app(
     this machine (without it, a foreign name that resolves to 127.0.0.1 gets nothing). limit,
     idle_s, clock: see `Visits`. Raises ImportError without fastapi, ValueError for a short token.
     """
-    try:
-        from fastapi import FastAPI, HTTPException, Request
-        from fastapi.concurrency import run_in_threadpool
-        from fastapi.responses import HTMLResponse, RedirectResponse, Response
-        from starlette.exceptions import HTTPException as AnyHTTPException
-    except ImportError as missing:
-        raise _not_installed(missing) from None
+    needed("fastapi", "playing in a browser")
+    from fastapi import FastAPI, HTTPException, Request
+    from fastapi.concurrency import run_in_threadpool
+    from fastapi.responses import HTMLResponse, RedirectResponse, Response
+    from starlette.exceptions import HTTPException as AnyHTTPException
+
     if token is not None and len(token) < MIN_TOKEN:
         raise ValueError(f"a token has at least {MIN_TOKEN} characters, this one has {len(token)}")
 
@@ -219,16 +197,6 @@ def read_form(content_type: str, body: bytes) -> dict[str, str]:
     return {"what": "", **said}
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host's name or number is this machine's own."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 class _TooLarge(Exception):
     """A body beyond MAX_BODY."""
 
@@ -265,9 +233,3 @@ def _made(env_id: str, settings: Mapping[str, Any]) -> WebShopEnv:
             f"parser={settings['parser']!r}: buttons send plain actions, so leave the parser out"
         )
     return env
-
-
-def _not_installed(missing: ImportError) -> ImportError:
-    return ImportError(
-        f"{missing.name} is not installed: pip install 'agentgym-envs[serve]'", name=missing.name
-    )

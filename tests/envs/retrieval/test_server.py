@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from retrieval_servers import COUNT, free_port, running, small_retriever
 
+from agentgym_envs.endpoint import is_loopback, listening
 from agentgym_envs.retrieval.client import HTTPRetriever
 from agentgym_envs.retrieval.dialects import Limits
 from agentgym_envs.retrieval.endpoint import Service
-from agentgym_envs.retrieval.server import _listening, is_loopback, make_app, serve
+from agentgym_envs.retrieval.server import make_app, serve
 from agentgym_envs.retrieval.types import RetrievalError
 
 pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
@@ -276,7 +277,7 @@ def test_a_port_that_is_taken_is_named(retriever):
 
 def test_small_answers_leave_at_once():
     """asyncio sets TCP_NODELAY on connections whose listener names its protocol, on no others."""
-    with _listening("127.0.0.1", 0) as listener:
+    with listening("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
