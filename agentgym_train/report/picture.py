@@ -1,8 +1,9 @@
 """The picture of a comparison: success against the step, a panel an environment."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agentgym_train.report.charts import Line
 from agentgym_train.report.curves import AXES, levels, success_series
 from agentgym_train.report.findings import Findings
 
@@ -10,6 +11,7 @@ from agentgym_train.report.findings import Findings
 _COLOURS = ("#1b1b1a", "#3d9fd6", "#d98a00", "#00916a", "#0067a8", "#d55e00", "#b9608f")
 _DASHES = ("-", "--", ":", "-.")
 _HEIGHT, _WIDTH = 3.6, 4.4  # inches, of a panel
+_APART = 0.035  # of a panel's height, between two labels
 
 
 def draw(findings: Mapping[str, Findings], styles: Mapping[str, int], path: Path) -> None:
@@ -30,7 +32,7 @@ def draw(findings: Mapping[str, Findings], styles: Mapping[str, int], path: Path
     )
     for axes, (env, found) in zip(grid[0], findings.items(), strict=True):
         _panel(axes, found, styles)
-        axes.set(title=env, xlabel=AXES[0].title, ylim=(0, 1))
+        axes.set(title=env, xlabel=AXES[0].title)
     grid[0][0].set_ylabel("success on held-out tasks")
     lines = {
         line.get_label(): line
@@ -47,25 +49,41 @@ def draw(findings: Mapping[str, Findings], styles: Mapping[str, int], path: Path
 
 
 def _panel(axes, found: Findings, styles: Mapping[str, int]) -> None:
-    end = 0.0
+    highest = 0.0
     for one in success_series(found, AXES[0], styles):
         x, y, low, high = zip(*((p.x, p.y, p.low, p.high) for p in one.points), strict=True)
         colour = _COLOURS[one.style % len(_COLOURS)]
         dash = _DASHES[one.style // len(_COLOURS) % len(_DASHES)]
         axes.plot(x, y, dash, color=colour, label=one.name, linewidth=1.8)
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
-        end = max(end, x[-1])
-    for line in levels(found):
-        axes.axhline(line.y, color="0.6", linewidth=0.8, linestyle=":")
+        highest = max(highest, *high)
+    # A yardstick that solves everything would only press the curves down.
+    shown = [line for line in levels(found) if line.y < 1]
+    top = min(1.0, 1.12 * max([highest, *(line.y for line in shown)])) or 1.0
+    for names, y in _together(shown, top):
+        axes.axhline(y, color="0.6", linewidth=0.8, linestyle=":")
         axes.annotate(
-            line.name,
-            (0, line.y),
+            names,
+            (1, y),
             xycoords=("axes fraction", "data"),
-            xytext=(3, 1.5),
+            xytext=(3, 0),
             textcoords="offset points",
+            va="center",
             color="0.45",
             fontsize=7,
         )
+    axes.set_ylim(0, top)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.25)
     axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _together(lines: Sequence[Line], top: float) -> list[tuple[str, float]]:
+    """Levels with their names; levels too close for two labels share the lower one's."""
+    groups: list[tuple[str, float]] = []
+    for line in sorted(lines, key=lambda line: line.y):
+        if groups and line.y - groups[-1][1] < _APART * top:
+            groups[-1] = (f"{groups[-1][0]}, {line.name}", groups[-1][1])
+        else:
+            groups.append((line.name, line.y))
+    return groups
