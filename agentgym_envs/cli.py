@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import gymnasium as gym
 import typer
@@ -16,6 +16,11 @@ from agentgym_envs.core import TextEnv
 from agentgym_envs.registration import importable
 from agentgym_envs.retrieval.cli import app as retrieval_app
 from agentgym_envs.retrieval.types import RetrievalError
+from agentgym_envs.serve.client import TOKEN_VARIABLE
+
+if TYPE_CHECKING:
+    from agentgym_envs.drivers.setup import Setup
+    from agentgym_envs.statistics import Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,6 +32,8 @@ generate_app = typer.Typer(no_args_is_help=True, help="Write generated tasks in 
 app.add_typer(generate_app, name="generate")
 pack_app = typer.Typer(no_args_is_help=True, help="Turn official data into one file.")
 app.add_typer(pack_app, name="pack")
+export_app = typer.Typer(no_args_is_help=True, help="Write a package for another stack.")
+app.add_typer(export_app, name="export")
 app.add_typer(retrieval_app, name="retrieval")
 out = Console()
 
@@ -142,25 +149,142 @@ def evaluate(
     env_id: str,
     settings: Settings = None,
     policy: Annotated[
-        str, typer.Option(help="One of the environment's own: random, expert, ...")
-    ] = "expert",
+        str | None,
+        typer.Option(help="One of the environment's own: random, expert (default), ..."),
+    ] = None,
     tasks: Annotated[int, typer.Option(help="The first so many; 0: the whole split.")] = 0,
     seed: int = 0,
+    endpoint: Annotated[
+        str | None,
+        typer.Option(help="A model instead: an OpenAI-compatible URL (http://localhost:8000/v1)."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Its name at the endpoint.")] = None,
+    prompt: Annotated[
+        str | None, typer.Option(help="A prompt style's name or path. [default: default]")
+    ] = None,
+    layout: Annotated[str | None, typer.Option(help="chat or turns. [default: chat]")] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="Transcript, .jsonl; one that is there is gone on with."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(help="Episodes at a time. [default: 16]")
+    ] = None,
+    temperature: Annotated[float | None, typer.Option(help="[default: the endpoint's own]")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Of a reply. [default: the endpoint's own]")
+    ] = None,
+    request: Annotated[
+        list[str] | None,
+        typer.Option(help="More of each request, as key=value (top_p=0.9); may be repeated."),
+    ] = None,
 ) -> None:
-    """Play every task of a split once with a scripted policy; success with 95 % intervals."""
+    """Play every task of a split once; success with 95 % intervals.
+
+    By a scripted policy, or by a model behind an endpoint (key: OPENAI_API_KEY, if it wants one).
+    """
+    from agentgym_envs.drivers.setup import Setup
     from agentgym_envs.evaluate import play_all, yardstick
     from agentgym_envs.statistics import summarise
 
+    speech = _given(prompt=prompt, layout=layout)
+    asked = _given(
+        transcript=to,
+        concurrency=concurrency,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        extra=_parsed(request, "--request") or None,
+    )
+    if endpoint is not None:
+        if model is None or policy is not None:
+            raise ValueError("--endpoint needs --model, and takes no --policy")
+        setup = Setup(env_id=env_id, settings=_parsed(settings), **speech)
+        _evaluate_endpoint(setup, endpoint, model, tasks, seed, asked)
+        return
+    if model is not None or speech or asked:
+        named = ", ".join(["model"] * (model is not None) + [*speech, *asked])
+        raise ValueError(f"only a model behind an --endpoint has settings of this kind: {named}")
     env = _make(env_id, settings)
-    chosen = yardstick(env, policy, seed)
+    name = policy or "expert"
+    chosen = yardstick(env, name, seed)
     ids = env.tasks.ids[: tasks or len(env.tasks.ids)]
     with Progress(console=Console(stderr=True)) as progress:
         judged = list(progress.track(play_all(env, chosen, ids), len(ids), description="playing"))
-    summary = summarise(judged)
-    table = Table("tasks", "success [95 %]", "turns", title=f"{env_id}, {policy} policy")
+    _show_summary(summarise(judged), f"{env_id}, {name} policy")
+
+
+def _evaluate_endpoint(
+    setup: "Setup", url: str, model: str, tasks: int, seed: int, asked: dict[str, Any]
+) -> None:
+    from agentgym_envs.drivers.openai import play_openai
+
+    ids = setup.make().tasks.ids
+    with Progress(console=Console(stderr=True)) as progress:
+        bar = progress.add_task("playing", total=None)
+        summary = play_openai(
+            setup,
+            ids[: tasks or len(ids)],
+            base_url=url,
+            model=model,
+            seed=seed,
+            on_episode=lambda done, wanted: progress.update(bar, completed=done, total=wanted),
+            **asked,
+        )
+    _show_summary(summary, f"{setup.env_id}, {model}")
+    ends = ", ".join(f"{count} {reason}" for reason, count in summary.stop_reasons.items())
+    out.print(f"{summary.usage}; ends: {ends}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _show_summary(summary: "Summary", title: str) -> None:
+    table = Table("tasks", "success [95 %]", "turns", title=_escaped(title))
     for name, rate in {"all": summary.overall, **summary.by_kind}.items():
         table.add_row(name, _escaped(str(rate)), f"{rate.mean_turns:.1f}")
     out.print(table)
+
+
+@app.command()
+def serve(
+    env_id: Annotated[str, typer.Argument(help="For example AgentGym/ALFWorld-v0.")],
+    settings: Settings = None,
+    host: Annotated[str, typer.Option(help="Others than loopback need --token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8765,
+    token: Annotated[
+        str | None, typer.Option(envvar=TOKEN_VARIABLE, help="What clients must bring.")
+    ] = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Open at the same time.")] = 64,
+    idle: Annotated[
+        float, typer.Option(min=1, help="Seconds until an unused session ends.")
+    ] = 1800,
+) -> None:
+    """Serve an environment over WebSocket and HTTP (OpenEnv's messages) until stopped (Ctrl-C)."""
+    from agentgym_envs.serve import server
+
+    server.serve(
+        *(env_id, _parsed(settings)),
+        host=host,
+        port=port,
+        token=token,
+        limits=server.Limits(sessions=sessions, idle=idle),
+        on_ready=lambda address: typer.echo(f"{env_id} at {address} (Ctrl-C stops)"),
+    )
+
+
+@app.command("new")
+def new_package(
+    folder: Annotated[Path, typer.Argument(help="A new or empty folder, as my_maze.")],
+    env_id: Annotated[
+        str | None, typer.Option("--id", help="As MyLab/Maze-v0; default: from the folder's name.")
+    ] = None,
+) -> None:
+    """Write a package with an environment of your own: a small maze that works, to be changed."""
+    from agentgym_envs.new import named, write_package
+
+    names = named(folder, env_id)
+    written = write_package(folder, names)
+    typer.echo(
+        f"{len(written)} files in {folder}; README.md there has every command. To begin with:\n"
+        f"    cd {folder}\n    agentgym-envs check {names.package}:{names.env_id}"
+    )
 
 
 @pack_app.command("alfworld")
@@ -244,6 +368,36 @@ def generate_searchqa(
     typer.echo(f"{len(world.passages)} passages and {asked} questions in {folder}")
 
 
+@export_app.command("verifiers")
+def export_verifiers(
+    env_id: str,
+    folder: Annotated[Path, typer.Argument(help="Where the package is written; a new folder.")],
+    settings: Settings = None,
+    prompt: Annotated[str, typer.Option(help="A prompt style's name or path.")] = "default",
+) -> None:
+    """Write the package by which verifiers' `vf-eval` finds an environment."""
+    from agentgym_envs.drivers.setup import Setup
+    from agentgym_envs.integrations.verifiers_package import export_package
+
+    setup = Setup(env_id=env_id, settings=_parsed(settings), prompt=prompt)
+    name = export_package(setup, folder)
+    typer.echo(f"{folder}: pip install -e {folder} && vf-eval {name} -m MODEL --no-push")
+
+
+@export_app.command("openenv")
+def export_openenv(
+    env_id: str,
+    folder: Annotated[Path, typer.Argument(help="Where the package is written; a new folder.")],
+    settings: Settings = None,
+    sessions: Annotated[int, typer.Option(min=1, help="Of its server, at the same time.")] = 64,
+) -> None:
+    """Write an OpenEnv package, manifest and all, that serves an environment."""
+    from agentgym_envs.integrations.openenv_package import export_package
+
+    name = export_package(env_id, folder, _parsed(settings), sessions=sessions)
+    typer.echo(f"{name} in {folder}: openenv validate {folder}")
+
+
 def _make(env_id: str, settings: list[str] | None) -> TextEnv:
     env = gym.make(importable(env_id), **_parsed(settings)).unwrapped
     if not isinstance(env, TextEnv):
@@ -253,7 +407,12 @@ def _make(env_id: str, settings: list[str] | None) -> TextEnv:
     return env
 
 
-def _parsed(settings: list[str] | None) -> dict[str, Any]:
+def _given(**options: Any) -> dict[str, Any]:
+    """Those that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _parsed(settings: list[str] | None, option: str = "--set") -> dict[str, Any]:
     """`key=value` pairs; a value is read as JSON where it is JSON, else as text."""
     import json
 
@@ -261,7 +420,7 @@ def _parsed(settings: list[str] | None) -> dict[str, Any]:
     for pair in settings or []:
         key, equals, value = pair.partition("=")
         if not equals:
-            raise ValueError(f"--set takes key=value, got {pair!r}")
+            raise ValueError(f"{option} takes key=value, got {pair!r}")
         try:
             parsed[key] = json.loads(value)
         except json.JSONDecodeError:
