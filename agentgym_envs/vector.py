@@ -5,15 +5,24 @@ returns corrupt text; this one hands strings over as they are. An environment co
 so there is no need for a process each.
 """
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from gymnasium.error import ResetNeeded
+from gymnasium.spaces import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from agentgym_envs.core import TextEnv
+
+
+class Call(NamedTuple):
+    """A method of an environment, and its arguments."""
+
+    method: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = {}  # read, never written
 
 
 class TextVectorEnv(VectorEnv):
@@ -40,6 +49,13 @@ class TextVectorEnv(VectorEnv):
         autoreset_mode: AutoresetMode | str = AutoresetMode.DISABLED,
         **settings: Any,
     ) -> None:
+        self._begin(num_envs, autoreset_mode)
+        self.envs = [self.env_type(**settings) for _ in range(num_envs)]
+        first = self.envs[0]
+        spaces = first.observation_space, first.action_space
+        self._describe(self.env_type, *spaces, first.render_mode)
+
+    def _begin(self, num_envs: int, autoreset_mode: AutoresetMode | str) -> None:
         if num_envs < 1:
             raise ValueError(f"num_envs must be at least 1, got {num_envs}")
         mode = AutoresetMode(autoreset_mode)
@@ -47,18 +63,24 @@ class TextVectorEnv(VectorEnv):
             raise ValueError("autoreset_mode is 'Disabled' or 'NextStep'; SAME_STEP is not offered")
         self.num_envs = num_envs
         self.autoreset_mode = mode
-        self.envs = [self.env_type(**settings) for _ in range(num_envs)]
-        self.metadata = {**self.env_type.metadata, "autoreset_mode": mode}
-        self.render_mode = self.envs[0].render_mode
-        self.single_observation_space = self.envs[0].observation_space
-        self.single_action_space = self.envs[0].action_space
-        self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self.action_space = batch_space(self.single_action_space, num_envs)
         self._observations: list[Any] = [None] * num_envs
         self._infos: list[dict[str, Any]] = [{} for _ in range(num_envs)]
         self._ended = np.ones(num_envs, dtype=bool)
         self._terminated = np.zeros(num_envs, dtype=bool)
         self._truncated = np.zeros(num_envs, dtype=bool)
+
+    def _describe(
+        self,
+        kind: type[TextEnv],
+        observation: Space[Any],
+        action: Space[str],
+        render_mode: str | None,
+    ) -> None:
+        self.metadata = {**kind.metadata, "autoreset_mode": self.autoreset_mode}
+        self.render_mode = render_mode
+        self.single_observation_space, self.single_action_space = observation, action
+        self.observation_space = batch_space(observation, self.num_envs)
+        self.action_space = batch_space(action, self.num_envs)
 
     def reset(
         self,
@@ -73,9 +95,12 @@ class TextVectorEnv(VectorEnv):
             seed if not isinstance(seed, int) else [seed + i for i in range(self.num_envs)], "seed"
         )
         task_ids = self._spread(options.pop("task_id", None), "options['task_id']")
-        for i in np.flatnonzero(mask):
+        calls = {}
+        for i in map(int, np.flatnonzero(mask)):
             own = options if task_ids[i] is None else {**options, "task_id": task_ids[i]}
-            self._observations[i], self._infos[i] = self.envs[i].reset(seed=seeds[i], options=own)
+            calls[i] = Call("reset", kwargs={"seed": seeds[i], "options": own})
+        for i, result in self._play(calls).items():
+            self._observations[i], self._infos[i] = result
         self._ended[mask] = self._terminated[mask] = self._truncated[mask] = False
         return tuple(self._observations), self._gather(mask)
 
@@ -85,24 +110,16 @@ class TextVectorEnv(VectorEnv):
         """One turn in every environment that has not ended."""
         if len(actions) != self.num_envs:
             raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
+        turns = ((i, self._turn(i, action)) for i, action in enumerate(actions))
+        calls = {i: call for i, call in turns if call is not None}
         rewards = np.zeros(self.num_envs)
-        played = np.ones(self.num_envs, dtype=bool)
-        for i, (env, action) in enumerate(zip(self.envs, actions, strict=True)):
-            if self._ended[i]:
-                if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-                    self._observations[i], self._infos[i] = env.reset()
-                    self._terminated[i] = self._truncated[i] = False
-                elif action is None:
-                    played[i] = False
-                else:
-                    raise ResetNeeded(
-                        f"environment {i} has ended: reset it with options['reset_mask'], "
-                        "or pass None as its action"
-                    )
-            elif action is None:
-                raise ResetNeeded(f"environment {i} has not ended: it needs an action, got None")
+        played = np.zeros(self.num_envs, dtype=bool)
+        for i, result in self._play(calls).items():
+            played[i] = True
+            if calls[i].method == "reset":
+                self._observations[i], self._infos[i] = result
+                self._terminated[i] = self._truncated[i] = False
             else:
-                result = env.step(action)
                 self._observations[i], rewards[i] = result[0], result[1]
                 self._terminated[i], self._truncated[i], self._infos[i] = result[2:]
         self._ended = self._terminated | self._truncated
@@ -114,12 +131,40 @@ class TextVectorEnv(VectorEnv):
             self._gather(played),
         )
 
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """A method of every environment, or an attribute: `call("snapshot")`, `call("episode")`.
+
+        One that plays (`step`, `restore`) is unknown here: an environment that it ends is then
+        taken for one that has not ended, and the other way round.
+        """
+        calls = {i: Call(name, args, kwargs) for i in range(self.num_envs)}
+        return tuple(self._play(calls).values())
+
     def render(self) -> tuple[Any, ...]:
-        return tuple(env.render() for env in self.envs)
+        return self.call("render")
 
     def close_extras(self, **kwargs: Any) -> None:
         for env in self.envs:
             env.close()
+
+    def _turn(self, i: int, action: str | None) -> Call | None:
+        """What environment i is asked to do, None where it rests. Raises ResetNeeded."""
+        if not self._ended[i]:
+            if action is None:
+                raise ResetNeeded(f"environment {i} has not ended: it needs an action, got None")
+            return Call("step", (action,))
+        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
+            return Call("reset")
+        if action is not None:
+            raise ResetNeeded(
+                f"environment {i} has ended: reset it with options['reset_mask'], "
+                "or pass None as its action"
+            )
+        return None
+
+    def _play(self, calls: Mapping[int, Call]) -> dict[int, Any]:
+        """What each environment answers, in order."""
+        return {i: answered(self.envs[i], call) for i, call in calls.items()}
 
     def _mask(self, mask: Any) -> np.ndarray:
         if mask is None:
@@ -145,6 +190,12 @@ class TextVectorEnv(VectorEnv):
         return _columns(
             [info if here else None for info, here in zip(self._infos, present, strict=True)]
         )
+
+
+def answered(env: TextEnv, call: Call) -> Any:
+    """What a call gives; an attribute that cannot be called is an answer itself."""
+    found = getattr(env, call.method)
+    return found(*call.args, **call.kwargs) if callable(found) else found
 
 
 def _columns(infos: list[dict[str, Any] | None]) -> dict[str, Any]:

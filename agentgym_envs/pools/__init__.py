@@ -3,8 +3,9 @@
 pool = make_pool("AgentGym/ALFWorld-v0", 64, workers=8, engine="textworld")
 pool = make_pool("AgentGym/ALFWorld-v0", 4096, workers=64, kind="ray")
 
-A pool is what `gym.make_vec` gives, with the same results for any number of workers. It is worth
-its processes where an environment is slow; the native engines step faster in one.
+A pool is what `gym.make_vec` gives, with the same results for any number of workers. It is meant
+for environments that are slow, as the textworld engine is: a step of the native ones takes less
+time than the message that asks for it.
 """
 
 from typing import Any, Literal

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
-from agentgym_envs.pools.worker import Call, Shard, WorkerDied
+from agentgym_envs.pools.worker import Shard, WorkerDied
+from agentgym_envs.vector import Call
 
 _GRACE = 1.0  # seconds between asking a process to end, ending it, and killing it
 
@@ -37,7 +38,7 @@ class ProcessWorker:
         other.close()  # else the pipe stays open when the process is gone
         self._owed = True
 
-    def send(self, calls: Sequence[Call]) -> None:
+    def send(self, calls: Sequence[tuple[int, Call]]) -> None:
         if self._owed:
             self._answer()  # a step that was interrupted; nobody waits for it any more
         try:

@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from agentgym_envs.integrations.needs import require
-from agentgym_envs.pools.worker import Call, Shard, WorkerDied
+from agentgym_envs.pools.worker import Shard, WorkerDied
+from agentgym_envs.vector import Call
 
 require("ray", (2, 40), (3, 0))
 
@@ -23,7 +24,7 @@ class RayWorker:
         self._actor = ray.remote(Shard).options(scheduling_strategy="SPREAD").remote()
         self._answer = self._actor.make.remote(env_type, dict(settings), len(places))
 
-    def send(self, calls: Sequence[Call]) -> None:
+    def send(self, calls: Sequence[tuple[int, Call]]) -> None:
         self._answer = self._actor.call.remote(list(calls))
 
     def receive(self) -> Any:

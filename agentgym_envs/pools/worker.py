@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from gymnasium import spaces
 
 from agentgym_envs.core import TextEnv
+from agentgym_envs.vector import Call, answered
 
 
 class WorkerDied(RuntimeError):
@@ -16,15 +17,6 @@ class WorkerDied(RuntimeError):
         first, last = places[0], places[-1]
         held = f"environment {first}" if first == last else f"environments {first} to {last}"
         super().__init__(f"the worker of {held} died: {why}. Close the pool and make another one")
-
-
-class Call(NamedTuple):
-    """A method of one environment, by its place in the shard, and the arguments."""
-
-    place: int
-    method: str
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = {}  # read, never written
 
 
 class Shown(NamedTuple):
@@ -44,8 +36,8 @@ class Worker(Protocol):
         """env_type: "package.module:Class". places: which environments of the pool these are."""
         ...
 
-    def send(self, calls: Sequence[Call]) -> None:
-        """Begin these calls, in order. Raises WorkerDied."""
+    def send(self, calls: Sequence[tuple[int, Call]]) -> None:
+        """Begin these calls, in order, each with its environment's place. Raises WorkerDied."""
         ...
 
     def receive(self) -> Any:
@@ -77,13 +69,9 @@ class Shard:
         first = self._envs[0]
         return Shown(first.observation_space, first.action_space, first.render_mode)
 
-    def call(self, calls: Sequence[Call]) -> list[Any]:
-        """The results, in order; an attribute that cannot be called is a result itself."""
-        results = []
-        for call in calls:
-            found = getattr(self._envs[call.place], call.method)
-            results.append(found(*call.args, **call.kwargs) if callable(found) else found)
-        return results
+    def call(self, calls: Sequence[tuple[int, Call]]) -> list[Any]:
+        """The results, in order."""
+        return [answered(self._envs[place], call) for place, call in calls]
 
     def close(self) -> None:
         for env in self._envs:

@@ -123,7 +123,7 @@ def test_a_constructors_error_is_raised_here():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"workers": 0}, "num_envs and workers must be at least 1"),
+        ({"workers": 0}, "must be at least 1, got 0"),
         ({"kind": "thread"}, "kind is 'process' or 'ray', got 'thread'"),
         ({"autoreset_mode": "SameStep"}, "SAME_STEP is not offered"),
     ],
