@@ -27,11 +27,11 @@ import numpy as np
 from bm25_corpus import passages, queries, term_ids
 from results import RESULTS, processor, write_section
 
-from agentgym_envs.retrieval.bm25 import BM25
-from agentgym_envs.retrieval.bm25_build import room_in
-from agentgym_envs.retrieval.bm25_chunks import Chunk, inverted
-from agentgym_envs.retrieval.bm25_files import read_arrays, write_arrays
-from agentgym_envs.retrieval.bm25_merge import merged
+from agentgym_envs.retrieval.bm25.build import room_in
+from agentgym_envs.retrieval.bm25.chunks import Chunk, inverted
+from agentgym_envs.retrieval.bm25.files import read_arrays, write_arrays
+from agentgym_envs.retrieval.bm25.index import BM25
+from agentgym_envs.retrieval.bm25.merge import merged
 
 SEED = 7
 VOCABULARY = 2_000_000

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from results import RESULTS, Row, processor, write_section
 
-from agentgym_envs.retrieval.flat import FlatIndex
-from agentgym_envs.retrieval.vectors import FORMS, Vectors
+from agentgym_envs.retrieval.dense.flat import FlatIndex
+from agentgym_envs.retrieval.dense.vectors import FORMS, Vectors
 
 K = 10
 BATCHES = (1, 64)

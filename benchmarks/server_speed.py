@@ -32,11 +32,11 @@ import numpy as np
 from bm25_corpus import passages, queries
 from results import RESULTS, Row, processor, write_section
 
-from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
+from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 from agentgym_envs.retrieval.corpus import Corpus
-from agentgym_envs.retrieval.dialects import write_request
-from agentgym_envs.retrieval.endpoint import Service
-from agentgym_envs.retrieval.server import serve
+from agentgym_envs.retrieval.serve.dialects import write_request
+from agentgym_envs.retrieval.serve.endpoint import Service
+from agentgym_envs.retrieval.serve.server import serve
 from agentgym_envs.retrieval.types import Passage
 
 TOPK = 3

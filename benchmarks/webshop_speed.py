@@ -148,7 +148,7 @@ def stepping_alone(room: Room, repeat: int) -> dict[str, float]:
 
 def searching(room: Room, repeat: int) -> dict[str, float]:
     """Searches with whole instructions, none asked before; milliseconds each."""
-    from agentgym_envs.retrieval.bm25 import BM25
+    from agentgym_envs.retrieval.bm25.index import BM25
     from agentgym_envs.webshop.wishes import without_price
 
     tasks: Any = _begun(room.store).tasks
@@ -295,7 +295,7 @@ def _installed(package: str) -> bool:
 
 def prepare(args: argparse.Namespace, folder: Path) -> tuple[Room, int]:
     """The shop as files and as a store, the walks and the large index; and how many products."""
-    from agentgym_envs.retrieval.bm25 import BM25
+    from agentgym_envs.retrieval.bm25.index import BM25
     from agentgym_envs.webshop.catalogue import Catalogue
     from agentgym_envs.webshop.cleaning import index_text
     from agentgym_envs.webshop.generate import generated, write_official

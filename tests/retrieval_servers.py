@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from time import sleep
 
-from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
+from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 from agentgym_envs.retrieval.corpus import Corpus
-from agentgym_envs.retrieval.server import serve
+from agentgym_envs.retrieval.serve.server import serve
 from agentgym_envs.retrieval.types import Hit, Passage
 
 COUNT = 400

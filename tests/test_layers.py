@@ -83,7 +83,7 @@ def test_importing_any_file_of_the_environments_needs_gymnasium_and_numpy_only()
     for path in sorted((ROOT / "agentgym_envs").rglob("*.py")):
         if path.parent.name == "integrations":
             continue
-        more = {"cli.py": {"typer", "rich"}, "bm25_numba.py": {"numba"}}
+        more = {"cli.py": {"typer", "rich"}, "numba_search.py": {"numba"}}
         here = allowed | more.get(path.name, set())
         roots = {name.partition(".")[0] for name in imported(path, at_import=True)}
         foreign = roots - here - set(sys.stdlib_module_names)

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.progress import Progress as Bars
 from rich.table import Table
 
-from agentgym_envs.retrieval.client import TOKEN_VARIABLE
 from agentgym_envs.retrieval.corpus import Corpus, Progress
 from agentgym_envs.retrieval.open import Settings, open_retriever
+from agentgym_envs.retrieval.serve.client import TOKEN_VARIABLE
 from agentgym_envs.retrieval.types import Retriever
 
 if TYPE_CHECKING:
-    from agentgym_envs.retrieval.encoder import Encoder
+    from agentgym_envs.retrieval.dense.encoder import Encoder
     from agentgym_envs.searchqa.question import Question
 
 app = typer.Typer(no_args_is_help=True, help="Index a corpus, search it, serve it, measure it.")
@@ -70,8 +70,8 @@ def index_bm25(
     cache: Cache = None,
 ) -> None:
     """BM25 as Lucene scores it. Stopped, the same command goes on; finished, it only checks."""
-    from agentgym_envs.retrieval.bm25_files import MANIFEST
-    from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
+    from agentgym_envs.retrieval.bm25.files import MANIFEST
+    from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 
     held = _corpus(corpus, cache)
     if (folder / MANIFEST).is_file():
@@ -97,7 +97,7 @@ def index_e5(
     cache: Cache = None,
 ) -> None:
     """Vectors of all passages, by E5 or another encoder. Stopped, the same command goes on."""
-    from agentgym_envs.retrieval.vectors_build import build_vectors
+    from agentgym_envs.retrieval.dense.build import build_vectors
 
     held = _corpus(corpus, cache)
     encoder = _encoder(model, encoding, device=device, dtype=dtype, batch_size=batch_size)
@@ -118,8 +118,8 @@ def index_faiss(
     cache: Cache = None,
 ) -> None:
     """An index of faiss from vectors; by default IVF with one byte a number."""
-    from agentgym_envs.retrieval.faiss_index import build_faiss
-    from agentgym_envs.retrieval.vectors import Vectors
+    from agentgym_envs.retrieval.dense.faiss_index import build_faiss
+    from agentgym_envs.retrieval.dense.vectors import Vectors
 
     held = Vectors.open(vectors, corpus=_corpus(corpus, cache).fingerprint)
     with _bar("training and adding") as progress:
@@ -135,7 +135,7 @@ def index_lucene(
     cache: Cache = None,
 ) -> None:
     """An index of Lucene's own through pyserini; needs Java."""
-    from agentgym_envs.retrieval.lucene import build_lucene_index
+    from agentgym_envs.retrieval.lucene.retriever import build_lucene_index
 
     held = _corpus(corpus, cache)
     with _waiting("pyserini indexes"):
@@ -159,7 +159,7 @@ def convert_e5_flat(
     cache: Cache = None,
 ) -> None:
     """Vectors from a flat faiss index, without faiss. Stopped, the same command goes on."""
-    from agentgym_envs.retrieval.e5_files import convert_e5_index, read_header
+    from agentgym_envs.retrieval.dense.e5_files import convert_e5_index, read_header
 
     read_header(index)  # before minutes go into the corpus
     held = _corpus(corpus, cache)
@@ -203,8 +203,8 @@ def serve(
     cache: Cache = None,
 ) -> None:
     """Answer both dialects of /retrieve over HTTP until stopped (Ctrl-C)."""
-    from agentgym_envs.retrieval import server
-    from agentgym_envs.retrieval.endpoint import Service
+    from agentgym_envs.retrieval.serve import server
+    from agentgym_envs.retrieval.serve.endpoint import Service
 
     server.serve(
         _opened(source, retriever, cache),
@@ -323,7 +323,7 @@ def _table(text: str, where: str) -> Mapping[str, Any]:
 
 
 def _encoder(model: str, encoding: str | None, **settings: Any) -> "Encoder":
-    from agentgym_envs.retrieval.encoder import Encoder, Encoding
+    from agentgym_envs.retrieval.dense.encoder import Encoder, Encoding
 
     given = _table(encoding, "--encoding") if encoding else {}
     with _waiting(f"loading {model}"):

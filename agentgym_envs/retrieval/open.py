@@ -25,7 +25,7 @@ def open_retriever(settings: Settings, corpus: Corpus | None = None) -> Retrieve
         faiss   model, index (a file), vectors, search, ...
         lucene  index, k1, b, ...
         hybrid  retrievers (a list of settings), depth
-        http    url and the other arguments of `client.HTTPRetriever`
+        http    url and the other arguments of `serve.client.HTTPRetriever`
 
     lucene and http can do without a corpus.
     Raises ValueError for an unknown kind or setting, naming the nearest known one, and for one
@@ -57,9 +57,9 @@ def _bm25(
     processes: int = 1,
     engine: Literal["auto", "numpy", "numba"] = "auto",
 ) -> Retriever:
-    from agentgym_envs.retrieval.bm25 import BM25
-    from agentgym_envs.retrieval.bm25_files import MANIFEST
-    from agentgym_envs.retrieval.bm25_retriever import BM25Retriever
+    from agentgym_envs.retrieval.bm25.files import MANIFEST
+    from agentgym_envs.retrieval.bm25.index import BM25
+    from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 
     if folder is None or not (Path(folder) / MANIFEST).is_file():
         return BM25Retriever.build(corpus, folder, k1=k1, b=b, processes=processes, engine=engine)
@@ -85,9 +85,9 @@ def _e5(
     encoding: Mapping[str, Any] | None = None,
 ) -> Retriever:
     """device is the vectors' and the encoder's; dtype the encoder's; encoding: `Encoding`."""
-    from agentgym_envs.retrieval.dense import DenseRetriever
-    from agentgym_envs.retrieval.flat import FlatIndex
-    from agentgym_envs.retrieval.vectors import Vectors
+    from agentgym_envs.retrieval.dense.flat import FlatIndex
+    from agentgym_envs.retrieval.dense.retriever import DenseRetriever
+    from agentgym_envs.retrieval.dense.vectors import Vectors
 
     encoder = _encoder(model, device, dtype, encoding)
     held = Vectors.open(vectors, corpus=corpus.fingerprint, encoder=encoder.fingerprint)
@@ -108,9 +108,9 @@ def _faiss(
     encoding: Mapping[str, Any] | None = None,
 ) -> Retriever:
     """vectors: the folder that the index was built from, to check that it was; device: encoder's"""
-    from agentgym_envs.retrieval.dense import DenseRetriever
-    from agentgym_envs.retrieval.faiss_index import FaissIndex
-    from agentgym_envs.retrieval.vectors import Vectors
+    from agentgym_envs.retrieval.dense.faiss_index import FaissIndex
+    from agentgym_envs.retrieval.dense.retriever import DenseRetriever
+    from agentgym_envs.retrieval.dense.vectors import Vectors
 
     encoder = _encoder(model, device, dtype, encoding)
     named = None
@@ -137,7 +137,7 @@ def _lucene(
     b: float = 0.4,
     threads: int = 1,
 ) -> Retriever:
-    from agentgym_envs.retrieval.lucene import LuceneRetriever
+    from agentgym_envs.retrieval.lucene.retriever import LuceneRetriever
 
     return LuceneRetriever(index, corpus, prebuilt=prebuilt, k1=k1, b=b, threads=threads)
 
@@ -154,7 +154,7 @@ def _hybrid(
 
 def _http(given: Mapping[str, Any]) -> Retriever:
     """The passages come with the answers; the client's arguments are its settings."""
-    make = import_module("agentgym_envs.retrieval.client").HTTPRetriever
+    make = import_module("agentgym_envs.retrieval.serve.client").HTTPRetriever
     _check_names("retriever 'http'", make, given)
     return make(**given)
 
@@ -170,7 +170,7 @@ KINDS: Mapping[str, Callable[..., Retriever]] = {
 
 
 def _encoder(model: str, device: str, dtype: str, encoding: Mapping[str, Any] | None) -> Any:
-    from agentgym_envs.retrieval.encoder import Encoder, Encoding
+    from agentgym_envs.retrieval.dense.encoder import Encoder, Encoding
 
     given = dict(encoding or {})
     _check_names("`encoding`", Encoding.for_model, given, ours=("model",))

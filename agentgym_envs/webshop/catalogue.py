@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from agentgym_envs.retrieval.bm25 import BM25
+from agentgym_envs.retrieval.bm25.index import BM25
 from agentgym_envs.webshop.assemble import assemble, from_record, index_products, part_of
 from agentgym_envs.webshop.cleaning import index_text
 from agentgym_envs.webshop.loader import Rows, find_files, is_official, read_files

@@ -207,7 +207,7 @@ class LuceneShelf:
     """A catalogue searched by pyserini on an index of the official kind."""
 
     def __init__(self, catalogue: Catalogue, index: str) -> None:
-        from agentgym_envs.retrieval.lucene import LuceneRetriever
+        from agentgym_envs.retrieval.lucene.retriever import LuceneRetriever
 
         self._catalogue, self._lucene = catalogue, LuceneRetriever(index)
         self.asins = catalogue.asins

@@ -75,7 +75,7 @@ def e5(place):
     transformers = pytest.importorskip("transformers", reason="encoders need transformers")
     faiss = pytest.importorskip("faiss", reason="the index is made by faiss")
     from agentgym_envs.retrieval.corpus import Corpus
-    from agentgym_envs.retrieval.encoder import Encoder
+    from agentgym_envs.retrieval.dense.encoder import Encoder
 
     model = place / E5
     model.mkdir(parents=True)
@@ -207,7 +207,9 @@ def test_a_server_answers_a_search_and_stops_when_told(place):
 
 def test_the_token_comes_from_the_environment(place, monkeypatch):
     served = []
-    monkeypatch.setattr("agentgym_envs.retrieval.server.serve", lambda *a, **k: served.append(a))
+    monkeypatch.setattr(
+        "agentgym_envs.retrieval.serve.server.serve", lambda *a, **k: served.append(a)
+    )
     monkeypatch.setenv("AGENTGYM_RETRIEVE_TOKEN", "secret")
     run("serve", CORPUS, "--host", "0.0.0.0", "--port", "80")
     run("serve", CORPUS, "--token", "other")
@@ -306,10 +308,12 @@ def commands() -> list[list[str]]:
 def test_every_command_and_example_of_the_guide_works(e5, monkeypatch):
     """In the guide's order, on a small corpus under the same names."""
     served = []
-    monkeypatch.setattr("agentgym_envs.retrieval.server.serve", lambda *a, **k: served.append(a))
+    monkeypatch.setattr(
+        "agentgym_envs.retrieval.serve.server.serve", lambda *a, **k: served.append(a)
+    )
     answer = Hit(Passage("7", '"Over there"\ntext'), 1.0)
     monkeypatch.setattr(
-        "agentgym_envs.retrieval.client.HTTPRetriever.search",
+        "agentgym_envs.retrieval.serve.client.HTTPRetriever.search",
         lambda self, queries, k: [[answer] for _ in queries],
     )
     from agentgym_envs.retrieval.corpus import Corpus

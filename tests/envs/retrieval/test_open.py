@@ -78,12 +78,12 @@ def test_dense_kinds_open_what_was_built(tmp_path):
     pytest.importorskip("torch", reason="dense search needs torch")
     transformers = pytest.importorskip("transformers", reason="the encoder")
     pytest.importorskip("faiss", reason="one of the kinds")
-    from agentgym_envs.retrieval.dense import DenseRetriever
-    from agentgym_envs.retrieval.encoder import Encoder
-    from agentgym_envs.retrieval.faiss_index import build_faiss
-    from agentgym_envs.retrieval.flat import FlatIndex
-    from agentgym_envs.retrieval.vectors import Vectors
-    from agentgym_envs.retrieval.vectors_build import build_vectors
+    from agentgym_envs.retrieval.dense.build import build_vectors
+    from agentgym_envs.retrieval.dense.encoder import Encoder
+    from agentgym_envs.retrieval.dense.faiss_index import build_faiss
+    from agentgym_envs.retrieval.dense.flat import FlatIndex
+    from agentgym_envs.retrieval.dense.retriever import DenseRetriever
+    from agentgym_envs.retrieval.dense.vectors import Vectors
 
     model = tmp_path / "model"
     model.mkdir()
@@ -142,7 +142,7 @@ def test_a_package_that_is_missing_is_named(monkeypatch, module, package, settin
 
 
 def test_faiss_that_is_missing_is_named(monkeypatch, tmp_path):
-    from agentgym_envs.retrieval.faiss_index import FaissIndex
+    from agentgym_envs.retrieval.dense.faiss_index import FaissIndex
 
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ModuleNotFoundError, match="pip install faiss-cpu"):

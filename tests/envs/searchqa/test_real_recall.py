@@ -70,7 +70,7 @@ def retriever(request, corpus, tmp_path_factory):
         return open_retriever("bm25", corpus)
     if importlib.util.find_spec("pyserini") is None:
         pytest.skip("pyserini is not installed")
-    from agentgym_envs.retrieval.lucene import build_lucene_index
+    from agentgym_envs.retrieval.lucene.retriever import build_lucene_index
 
     folder = tmp_path_factory.mktemp("lucene") / "index"
     build_lucene_index(corpus, folder)

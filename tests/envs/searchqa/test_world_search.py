@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import pytest
 
-from agentgym_envs.retrieval.bm25 import BM25
+from agentgym_envs.retrieval.bm25.index import BM25
 from agentgym_envs.searchqa.answers import contains_answer
 from agentgym_envs.searchqa.world import SPLITS, generated_world
 

@@ -6,7 +6,7 @@ from itertools import islice
 import pytest
 
 from agentgym_envs.retrieval.corpus import Corpus
-from agentgym_envs.retrieval.lucene import LuceneRetriever, build_lucene_index
+from agentgym_envs.retrieval.lucene.retriever import LuceneRetriever, build_lucene_index
 from agentgym_envs.retrieval.types import Passage
 from agentgym_envs.webshop.catalogue import Catalogue
 from agentgym_envs.webshop.cleaning import index_text
@@ -38,7 +38,7 @@ def fresh():
 def test_products_the_catalogue_lacks_are_left_out(monkeypatch, fresh):
     rows = generated(60, 0, "tiny")
     Lists.found = [row["asin"] for row in rows.products[:2]]
-    monkeypatch.setattr("agentgym_envs.retrieval.lucene.LuceneRetriever", Lists)
+    monkeypatch.setattr("agentgym_envs.retrieval.lucene.retriever.LuceneRetriever", Lists)
     env = WebShopEnv(**TINY, engine="lucene", index="some/index")
     env.reset(seed=0)
     _, _, _, _, info = env.step("search[anything]")
