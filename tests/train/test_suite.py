@@ -48,7 +48,7 @@ def started(file: Path, folder: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", COMPARE, str(file), str(folder)])
 
 
-def until(happened, seconds=120):
+def until(happened, seconds=500):
     deadline = time.monotonic() + seconds
     while not happened():
         assert time.monotonic() < deadline, "it took too long"
