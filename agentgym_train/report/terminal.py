@@ -11,14 +11,14 @@ from agentgym_train.report.stats import Interval
 
 _BARS = "▁▂▃▄▅▆▇█"
 # So many of a curve's rates have a bar, and so many are told, that the table fits a terminal.
-_DRAWN, _TOLD = 8, 5
+_DRAWN, _TOLD = 8, 4
 
 
 def standings_table(found: Findings) -> Table:
     """An environment's algorithms, best first, with their learning curves; then its yardsticks.
 
     The interval is over seeds and tasks. The curve is success on held-out tasks at each
-    evaluation, mean over seeds: bars in shares of the highest of all, and some of it in numbers.
+    evaluation, mean over seeds: bars in shares of the highest of all, and some of it as numbers.
     """
     series = success_series(found, AXES[0], dict.fromkeys(found.algorithms, 0))
     curves = {one.name: [point.y for point in one.points] for one in series}
@@ -26,7 +26,7 @@ def standings_table(found: Findings) -> Table:
     highest = max((rate for curve in curves.values() for rate in curve), default=0.0)
     seeds = {arm.seed for arms in found.done.values() for arm in arms}
     table = Table(title=f"{found.env}, {len(seeds)} seed{'s' * (len(seeds) != 1)}", title_style="")
-    for name in ("policy", "success [95 %]", "curve", f"held-out, step 0 to {last}", "turns"):
+    for name in ("policy", "success [95 %]", "curve", f"step 0 to {last}", "turns"):
         table.add_column(escape(name), no_wrap=True)
     for one in found.standings:
         curve = curves.get(one.algorithm, [])
