@@ -100,7 +100,7 @@ def test_a_replayed_turn_is_in_the_students_history(layout):
     some = attempts(1, group_size=1)
     sampler = Scripted(tokenizer(), {some[0].dice: ["", said("take honey")]})
     (one,) = play(some, sampler, layout=layout, plan=RolloutPlan(leave_to_student=1), max_tokens=24)
-    read = renderer(layout).tokenizer.decode(sampler.asked[0].tokens)
+    read = renderer(layout).tokens.tokenizer.decode(sampler.asked[0].tokens)
     assert "open red" in read and "The red cupboard holds honey." in read
     assert one.turns[0].reply is None and one.turns[0].turn.action == "open red"
 
