@@ -83,9 +83,13 @@ def test_an_actor_that_dies_is_named_by_what_it_held_and_close_returns():
     )
     pool.reset(seed=0)
     ray.kill(pool._workers[1]._actor)
-    with pytest.raises(WorkerDied, match="environments 1 to 2 died"):
+
+    def go_on() -> None:
         for _ in range(200):  # Ray takes a moment to kill
             pool.reset(seed=0)
+
+    with pytest.raises(WorkerDied, match="environments 1 to 2 died"):
+        go_on()
     pool.close()
 
 
