@@ -175,7 +175,7 @@ def paired_difference(first: Array, second: Array) -> Difference:
         return Difference(mean=mean, interval=Interval(mean, mean), p=p, **_shape(gaps))
     error = math.sqrt(variance)
     half = t_quantile(0.975, df) * error
-    p = 2 * (1 - t_cdf(abs(mean) / error, df))
+    p = 2 * t_cdf(-abs(mean) / error, df)  # the tail itself: 1 - cdf would round it to nothing
     interval = Interval(mean - half, mean + half).within(-1, 1)
     return Difference(mean=mean, interval=interval, p=min(p, 1.0), **_shape(gaps))
 
