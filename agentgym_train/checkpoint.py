@@ -12,6 +12,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from agentgym_train.files import write_folder
+from agentgym_train.optimizer import masters
 
 FORMAT = 1
 
@@ -31,7 +32,7 @@ def save(
     """
 
     def fill(aside: Path) -> None:
-        save_file(_trained(model), aside / "weights.safetensors")
+        save_file(_trained(model, optimizer), aside / "weights.safetensors")
         save_file(_moments(optimizer), aside / "optimizer.safetensors")
         if teacher:
             save_file(teacher, aside / "teacher.safetensors")
@@ -59,13 +60,15 @@ def load(checkpoint: Path, model: Module, optimizer: Optimizer) -> tuple[int, di
     if about.get("format") != FORMAT:
         raise ValueError(f"{checkpoint} has format {about.get('format')}, expected {FORMAT}")
     weights = load_file(checkpoint / "weights.safetensors")
-    own = _trained(model)
+    own = _trained(model, optimizer)
     if own.keys() != weights.keys():
         odd = sorted(own.keys() ^ weights.keys())[0]
         raise ValueError(f"{checkpoint} is of another model: only one of them has {odd}")
+    parameters = dict(model.named_parameters())
     with torch.no_grad():
-        for name, value in own.items():
-            value.copy_(weights[name])
+        for name, master in own.items():
+            master.copy_(weights[name])
+            parameters[name].copy_(master)
     _put_moments(optimizer, load_file(checkpoint / "optimizer.safetensors"))
     return about["step"], about["state"]
 
@@ -76,9 +79,10 @@ def load_teacher(checkpoint: Path) -> dict[str, Tensor]:
     return load_file(path) if path.exists() else {}
 
 
-def _trained(model: Module) -> dict[str, Tensor]:
-    """Parameters that train, each once: tied weights have one name."""
-    return {name: p.data for name, p in model.named_parameters() if p.requires_grad}
+def _trained(model: Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """What the optimiser moves, by the name of the parameter; tied weights have one name."""
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    return {name: p.data for name, p in zip(names, masters(optimizer), strict=True)}
 
 
 def _moments(optimizer: Optimizer) -> dict[str, Tensor]:

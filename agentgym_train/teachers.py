@@ -14,6 +14,7 @@ from torch import Tensor
 from agentgym_train.batch import Batch, Padded, TrajectoryRows, collate
 from agentgym_train.models.load import ModelSettings, load_model
 from agentgym_train.models.policy import Policy
+from agentgym_train.optimizer import is_narrow
 
 NONFINITE = -100.0  # what a teacher's non-finite log-prob becomes (spec 2.4)
 
@@ -77,18 +78,27 @@ class Copied(Frozen):
             for name, theirs in student.model.named_parameters()
             if theirs.requires_grad
         }
+        # An average in bfloat16 would stand still: its steps are smaller than its rounding.
+        self._averages = {
+            name: ours.float() if is_narrow(ours.dtype) else ours
+            for name, (ours, _) in (self._pairs if decay is not None else {}).items()
+        }
 
     @torch.no_grad()
     def after(self, step: int) -> None:
         if self._decay is not None:
-            for ours, theirs in self._pairs.values():
-                ours.mul_(self._decay).add_(theirs, alpha=1 - self._decay)
+            for name, average in self._averages.items():
+                ours, theirs = self._pairs[name]
+                average.mul_(self._decay).add_(theirs, alpha=1 - self._decay)
+                ours.copy_(average)
         elif self._refresh is not None and step % self._refresh == 0:
             for ours, theirs in self._pairs.values():
                 ours.copy_(theirs)
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: ours.data for name, (ours, _) in self._pairs.items()}
+        return {
+            name: self._averages.get(name, ours).data for name, (ours, _) in self._pairs.items()
+        }
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
@@ -99,6 +109,8 @@ class Copied(Frozen):
             )
         for name, (ours, _) in self._pairs.items():
             ours.copy_(tensors[name])
+            if name in self._averages:
+                self._averages[name].copy_(tensors[name])
 
 
 @dataclass(frozen=True)
@@ -131,8 +143,10 @@ class Scores:
 
 
 def duplicate(policy: Policy) -> Policy:
-    """A frozen copy of a policy, in memory of its own."""
-    model = copy.deepcopy(policy.model).requires_grad_(False)
+    """A frozen copy of a policy. What trains has memory of its own; the rest, which never changes,
+    is shared with the policy."""
+    shared = {id(p): p for p in policy.model.parameters() if not p.requires_grad}
+    model = copy.deepcopy(policy.model, shared).requires_grad_(False)
     return Policy(model, policy.tokenizer, policy.temperature)
 
 

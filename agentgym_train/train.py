@@ -19,6 +19,7 @@ from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import LocalSampler, Sampling
 from agentgym_train.models.save import save_model
+from agentgym_train.optimizer import make_optimizer
 from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe, rollout
 from agentgym_train.runlog import RunLog
 from agentgym_train.settings import Run, dump
@@ -26,7 +27,7 @@ from agentgym_train.skills import Choice, Skills, privileged
 from agentgym_train.teachers import Reference
 from agentgym_train.texts import texts_for_tokenizer
 from agentgym_train.traces import token_records
-from agentgym_train.update import make_optimizer, update
+from agentgym_train.update import update
 
 TRAINING_DICE = 0
 
@@ -61,7 +62,12 @@ class Trainer:
         self.sampler = LocalSampler(
             model, tokenizer, cache=run.rollout.cache, conversations=self.attempts
         )
-        self.optimizer = make_optimizer(model.parameters(), run.learning)
+        self.optimizer = make_optimizer(
+            model.parameters(),
+            lr=run.learning.lr,
+            weight_decay=run.learning.weight_decay,
+            betas=run.learning.betas,
+        )
         anchored = run.learning.needs_reference(run.algorithm)
         self.reference = Reference.of(self.policy) if anchored else None
         guided = run.algorithm.teacher != "none"

@@ -7,18 +7,17 @@ share of the mini-batch and summed, so gradient and metrics do not depend on the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import isfinite
 
 import torch
 from torch import Tensor
-from torch.nn import Parameter
-from torch.optim import AdamW, Optimizer
+from torch.optim import Optimizer
 
 from agentgym_train.algorithms.base import Algorithm, Credit, Live, Loss, Policy
 from agentgym_train.batch import Batch
 from agentgym_train.diagnostics import describe_teacher
+from agentgym_train.optimizer import masters
 from agentgym_train.signals import KL, Aggregate, kl_estimate, share
 from agentgym_train.tokens import Tokens
 
@@ -64,12 +63,6 @@ class Learning:
     def needs_reference(self, algorithm: Algorithm) -> bool:
         """Must the batch carry log-probs under the initial policy?"""
         return algorithm.anchored and self.reference_kl != 0
-
-
-def make_optimizer(parameters: Iterable[Parameter], learning: Learning) -> AdamW:
-    """AdamW over the parameters that train."""
-    trained = [p for p in parameters if p.requires_grad]
-    return AdamW(trained, lr=learning.lr, betas=learning.betas, weight_decay=learning.weight_decay)
 
 
 def update(
@@ -197,8 +190,7 @@ def _counted(credit: Credit, batch: Batch) -> Tensor:
 
 def _descend(optimizer: Optimizer, max_grad_norm: float) -> dict[str, float]:
     """One optimiser step, unless the gradient is not finite: then no step and no norm."""
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_grad_norm))
+    norm = float(torch.nn.utils.clip_grad_norm_(masters(optimizer), max_grad_norm))
     if isfinite(norm):
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)

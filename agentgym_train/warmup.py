@@ -14,6 +14,7 @@ from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import Reply
 from agentgym_train.models.save import save_model
+from agentgym_train.optimizer import make_optimizer, masters
 from agentgym_train.rollout import Pool, TaskOrder
 from agentgym_train.settings import Warmup, dump
 from agentgym_train.texts import demonstrate, texts_for_tokenizer
@@ -75,8 +76,9 @@ def imitate(policy: Policy, rows: list[Row], settings: Warmup) -> Iterator[tuple
     AdamW; the rate rises over the first 5 % of the steps, then falls on a half cosine to a tenth.
     """
     batch = collate([_alone(row) for row in rows]).to(policy.device)
-    trained = [p for p in policy.model.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
+    optimizer = make_optimizer(
+        policy.model.parameters(), lr=settings.lr, weight_decay=settings.weight_decay
+    )
     dice = torch.Generator().manual_seed(settings.seed)
     drawn = torch.zeros(0, dtype=torch.int64)
     for step in range(1, settings.steps + 1):
@@ -87,7 +89,7 @@ def imitate(policy: Policy, rows: list[Row], settings: Warmup) -> Iterator[tuple
             group["lr"] = settings.lr * _rate(step / settings.steps)
         loss = _cross_entropy(policy, batch, some)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(masters(optimizer), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         yield step, float(loss.detach())

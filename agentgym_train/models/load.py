@@ -17,8 +17,9 @@ from transformers import (
 from agentgym_train.models.head import Head
 from agentgym_train.models.tiny import TinySettings, make_model, train_tokenizer
 
-DTypeName = Literal["float32", "bfloat16", "float16"]
-_AGREES = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+# Not float16: its gradients fall out of its range, and nothing here scales them.
+DTypeName = Literal["float32", "bfloat16"]
+_AGREES = {torch.float32: 1e-4, torch.bfloat16: 5e-2}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,11 @@ class LoraSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """Which model, and how to hold it. name: a Hugging Face id, a folder, or "tiny"."""
+    """Which model, and how to hold it. name: a Hugging Face id, a folder, or "tiny".
+
+    dtype: what the model computes in. What trains is kept in float32 beside it all the same (see
+    `agentgym_train.optimizer`).
+    """
 
     name: str
     dtype: DTypeName = "float32"
@@ -60,7 +65,7 @@ def load_model(
         model, tokenizer = _make_tiny(settings, texts)
     else:
         model, tokenizer = _from_files(settings)
-    model = model.to(device=device, dtype=getattr(torch, settings.dtype))
+    model = model.to(device)
     check_head(model)
     if settings.lora.rank:
         model = _with_lora(model, settings.lora)
@@ -105,6 +110,8 @@ def _make_tiny(
             "folder with a saved tokenizer in `tiny.tokenizer`"
         )
     model = make_model(settings.tiny, tokenizer)
+    for parameter in model.parameters():  # buffers stay: rotary angles need float32
+        parameter.data = parameter.data.to(getattr(torch, settings.dtype))
     model.set_attn_implementation(settings.attention)
     return model, tokenizer
 

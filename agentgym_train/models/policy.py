@@ -60,16 +60,23 @@ class Policy:
     def logprobs_of(self, parts: Iterable[Padded], count: int) -> Tensor:
         """The same for rows padded elsewhere that hold `count` sampled tokens in all.  [count]
 
-        Raises ValueError where the parts leave some of them out.
+        Raises ValueError where the parts leave some of them out, FloatingPointError where the
+        model has diverged: a log-prob is not a number.
         """
         self.model.eval()
-        out = torch.full((count,), torch.nan, device=self.device)
+        out = torch.zeros(count, device=self.device)
+        given = torch.zeros(count, dtype=torch.bool, device=self.device)
         for part in parts:
             part = part.to(self.device)
             out[part.at] = self._read(part).logprob.float()
+            given[part.at] = True
+        if not bool(given.all()):
+            raise ValueError(f"{int((~given).sum())} of {count} sampled tokens are in no row")
         if bool(out.isnan().any()):
-            missing = int(out.isnan().sum())
-            raise ValueError(f"{missing} of {count} sampled tokens have no log-prob (or NaN)")
+            raise FloatingPointError(
+                f"{int(out.isnan().sum())} of {count} sampled tokens have a log-prob that is not "
+                "a number: the model has diverged; a lower learning.lr may hold it"
+            )
         return out
 
     def _read(self, padded: Padded, *, entropy: bool = False, logits: bool = False) -> Live:

@@ -20,7 +20,7 @@ from agentgym_train.models.head import Head
 
 _COMPACT_BELOW = 0.75  # drop finished rows once no more than this share is still being answered
 # How far a cached reading may lie from a plain one, as a share of the largest score.
-_AGREES = {torch.bfloat16: 0.15, torch.float16: 0.05}
+_AGREES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 0.15}
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +240,7 @@ class LocalSampler:
             self._cache.close([np.zeros(1, np.int64)] * 3)
         self._cache.forget()
         self._cache.prefill_tokens = 0
-        if not worst < _AGREES.get(self._head.output.weight.dtype, 1e-4):
+        if not worst < _AGREES[self._head.output.weight.dtype]:
             remedy = 'set cache = "none"' if cache == "kept" else "it cannot be sampled from here"
             raise ValueError(
                 f"{type(self._model).__name__} reads a conversation differently with a cache "

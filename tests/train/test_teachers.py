@@ -220,6 +220,29 @@ def test_a_moving_average_by_hand():
         torch.testing.assert_close(value, first[name] + 0.75 * 0.25 + 0.25 * 2)
 
 
+def test_a_moving_average_in_bfloat16_does_not_stand_still():
+    """A student one rounding step away is reached, though each move is a fraction of that step."""
+    student = policy_of()
+    student.model.to(torch.bfloat16)
+    copied = Copied(student, decay=0.99)
+    with torch.no_grad():
+        for value in student.model.parameters():
+            value.mul_(1.01)
+    for step in range(1, 1000):
+        copied.after(step)
+    assert same(values_of(copied.policy), values_of(student))
+    assert {value.dtype for value in copied.tensors().values()} == {torch.float32}
+
+
+def test_a_copy_shares_what_never_trains():
+    student = policy_of()
+    frozen = student.model.model.embed_tokens.weight.requires_grad_(False)
+    copied = Copied(student, refresh=1).policy.model
+    assert copied.model.embed_tokens.weight is frozen
+    assert copied.model.norm.weight is not student.model.model.norm.weight
+    assert student.model.model.norm.weight.requires_grad
+
+
 def test_a_copy_outlives_a_checkpoint_and_keeps_what_trains_only():
     student = policy_of()
     student.model.model.embed_tokens.weight.requires_grad_(False)

@@ -7,8 +7,9 @@ import torch
 from agentgym_train.algorithms import find
 from agentgym_train.algorithms.base import Algorithm, Credit
 from agentgym_train.algorithms.grpo import GRPO
+from agentgym_train.optimizer import make_optimizer
 from agentgym_train.tokens import MissingScoreError
-from agentgym_train.update import Learning, make_optimizer, update
+from agentgym_train.update import Learning, update
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def step(policy, batch, algorithm=None, *, seed=0, at=1, optimizer=None, **learn
     learning = Learning(**{"lr": 0.1, "weight_decay": 0.0} | learning)
     return update(
         policy,
-        optimizer or make_optimizer(policy.parameters(), learning),
+        optimizer or make_optimizer(policy.parameters(), lr=learning.lr, weight_decay=0.0),
         algorithm or GRPO(),
         batch,
         at,
@@ -108,7 +109,7 @@ def test_warm_up_is_a_straight_line_then_constant():
 
 def test_the_rate_reaches_the_optimiser(toy, batch):
     policy = toy.Bigram()
-    optimizer = make_optimizer(policy.parameters(), Learning())
+    optimizer = make_optimizer(policy.parameters(), lr=1e-6, weight_decay=0.01)
     step(policy, batch, optimizer=optimizer, lr=1.0, warmup_steps=4, at=2)
     assert optimizer.param_groups[0]["lr"] == 0.5
 

@@ -4,9 +4,11 @@ import pytest
 import torch
 from torch.testing import assert_close
 from train.models.conftest import FAMILIES, household_texts, make, plain_logprobs
+from transformers import AutoModelForCausalLM
 
 from agentgym_train.models.load import LoraSettings, ModelSettings, check_head, load_model
 from agentgym_train.models.tiny import TinySettings
+from agentgym_train.settings import SettingsError, build
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -48,6 +50,33 @@ def test_settings_reach_the_model(tmp_path, tokenizer):
     assert model.get_base_model().lm_head.weight.dtype == torch.bfloat16
     trained = [name for name, p in model.named_parameters() if p.requires_grad]
     assert trained and all("lora_" in name for name in trained)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_bfloat16_rounds_weights_and_not_the_angles_of_positions(family, tmp_path, tokenizer):
+    make(family).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    name, kind = str(tmp_path), torch.bfloat16
+    ours, _ = load_model(ModelSettings(name=name, dtype="bfloat16", device="cpu"))
+    plain = AutoModelForCausalLM.from_pretrained(name, dtype=kind).eval()
+    for (name, mine), (_, theirs) in zip(ours.named_buffers(), plain.named_buffers(), strict=True):
+        assert mine.dtype == theirs.dtype and mine.equal(theirs), name
+    far = [int(x) for x in torch.randint(3, 300, (500,), generator=torch.manual_seed(0))]
+    assert plain_logprobs(ours.eval(), far).equal(plain_logprobs(plain, far))
+
+
+def test_the_tiny_model_in_bfloat16_keeps_its_angles_too():
+    settings = ModelSettings(
+        name="tiny", dtype="bfloat16", tiny=TinySettings(vocabulary=350), device="cpu"
+    )
+    model, _ = load_model(settings, household_texts(50))
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+    assert {b.dtype for b in model.buffers()} == {torch.float32}
+
+
+def test_float16_is_refused():
+    with pytest.raises(SettingsError, match=r"dtype.*'float32' or 'bfloat16'"):
+        build(ModelSettings, {"name": "tiny", "dtype": "float16"})
 
 
 def test_a_head_we_do_not_know_is_an_error_that_names_the_class():

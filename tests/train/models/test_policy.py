@@ -84,8 +84,15 @@ def test_neighbours_padding_and_order_change_nothing(token_budget, tokenizer):
 def test_tokens_nobody_scored_are_noticed(tokenizer):
     batch = batched(rows())
     policy = Policy(make("llama"), tokenizer)
-    with pytest.raises(ValueError, match="have no log-prob"):
+    with pytest.raises(ValueError, match="are in no row"):
         policy.logprobs_of([batch.padded(torch.tensor([0, 1]))], len(batch))
+
+
+def test_a_model_that_diverged_is_no_mistake_of_the_settings(tokenizer):
+    policy = Policy(make("llama"), tokenizer)
+    torch.nn.init.constant_(policy.head.output.weight, torch.nan)
+    with pytest.raises(FloatingPointError, match="diverged"):
+        policy.logprobs(batched(rows()))
 
 
 def test_gradient_checkpointing_gives_the_same_gradient(tokenizer):
