@@ -62,5 +62,6 @@ def _master(parameter: Parameter) -> Parameter:
 
 
 @torch.no_grad()
-def _round(pairs: list[tuple[Parameter, Tensor]]) -> None:
-    torch._foreach_copy_([p for p, _ in pairs], [master for _, master in pairs])
+def _round(pairs: list[tuple[Parameter, Parameter]]) -> None:
+    for parameter, master in pairs:
+        parameter.copy_(master)
