@@ -1,4 +1,4 @@
-"""Retrieval servers in processes of their own; `python retrieval_servers.py PORT DELAY` is one."""
+"""Retrieval servers in processes of their own: `python retrieval_servers.py PORT DELAY READING`."""
 
 import socket
 import subprocess
@@ -9,6 +9,7 @@ from time import sleep
 
 from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 from agentgym_envs.retrieval.corpus import Corpus
+from agentgym_envs.retrieval.serve.dialects import Limits
 from agentgym_envs.retrieval.serve.server import serve
 from agentgym_envs.retrieval.types import Hit, Passage
 
@@ -46,9 +47,14 @@ class Delayed:
 
 
 @contextmanager
-def running(port: int, delay: float = 0.0) -> Iterator[subprocess.Popen[str]]:
-    """A server over the small corpus that takes connections; killed at the end if it still runs."""
-    command = [sys.executable, __file__, str(port), str(delay)]
+def running(
+    port: int, delay: float = 0.0, reading: float = 10.0
+) -> Iterator[subprocess.Popen[str]]:
+    """A server over the small corpus that takes connections; killed at the end if it still runs.
+
+    delay: seconds of a search. reading: seconds in which a request must have been sent.
+    """
+    command = [sys.executable, __file__, str(port), str(delay), str(reading)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         for line in process.stdout:
@@ -66,5 +72,6 @@ if __name__ == "__main__":
     serve(
         Delayed(retriever, delay) if delay else retriever,
         port=int(sys.argv[1]),
+        limits=Limits(reading=float(sys.argv[3])),
         on_ready=lambda url: print(url, flush=True),
     )

@@ -22,6 +22,7 @@ from agentgym_envs.retrieval.types import Retriever
 
 if TYPE_CHECKING:
     from agentgym_envs.retrieval.dense.encoder import Encoder
+    from agentgym_envs.retrieval.dense.vectors import Vectors
     from agentgym_envs.searchqa.question import Question
 
 app = typer.Typer(no_args_is_help=True, help="Index a corpus, search it, serve it, measure it.")
@@ -69,19 +70,21 @@ def index_bm25(
     processes: Annotated[int, typer.Option(min=1, help="How many analyse texts.")] = 1,
     cache: Cache = None,
 ) -> None:
-    """BM25 as Lucene scores it. Stopped, the same command goes on; finished, it only checks."""
-    from agentgym_envs.retrieval.bm25.files import MANIFEST
+    """BM25 as Lucene scores it. Stopped, the same command goes on; finished, it checks all."""
+    from agentgym_envs.retrieval.bm25.build import is_finished
+    from agentgym_envs.retrieval.bm25.index import BM25
     from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 
+    there = is_finished(folder)
     held = _corpus(corpus, cache)
-    if (folder / MANIFEST).is_file():
-        # Never over an index that is there: it may have taken hours, and be of something else.
-        open_retriever({"kind": "bm25", "folder": str(folder), "k1": k1, "b": b}, held)
-        typer.echo(f"{folder} already holds this index")
-        return
     with _bar("indexing") as progress:
         BM25Retriever.build(held, folder, k1=k1, b=b, processes=processes, progress=progress)
-    typer.echo(f"{len(held):,} passages in {folder} ({_size(folder)})")
+    if there:
+        with _waiting("reading all of it"):
+            BM25.open(folder, verify=True)
+        _unchanged(folder)
+    else:
+        typer.echo(f"{len(held):,} passages in {folder} ({_size(folder)})")
 
 
 @index_app.command("e5")
@@ -96,15 +99,17 @@ def index_e5(
     encoding: EncodingOption = None,
     cache: Cache = None,
 ) -> None:
-    """Vectors of all passages, by E5 or another encoder. Stopped, the same command goes on."""
+    """Vectors of all passages, by E5 or another encoder. Stopped, the same command goes on;
+    finished, it checks all of them."""
     from agentgym_envs.retrieval.dense.build import build_vectors
+    from agentgym_envs.retrieval.dense.vectors import MANIFEST
 
+    there = (folder / MANIFEST).is_file()
     held = _corpus(corpus, cache)
     encoder = _encoder(model, encoding, device=device, dtype=dtype, batch_size=batch_size)
     with _bar("encoding") as progress:
         vectors = build_vectors(held, encoder, folder, forms=forms, progress=progress)
-    shown = ", ".join(vectors.manifest.forms)
-    typer.echo(f"{vectors.count:,} vectors ({shown}) in {folder} ({_size(folder)})")
+    _tell(vectors, folder, there)
 
 
 @index_app.command("faiss")
@@ -117,14 +122,19 @@ def index_faiss(
     ] = None,
     cache: Cache = None,
 ) -> None:
-    """An index of faiss from vectors; by default IVF with one byte a number."""
+    """An index of faiss from vectors; by default IVF with one byte a number. Stopped, it begins
+    again; finished, the same command checks all of it."""
     from agentgym_envs.retrieval.dense.faiss_index import build_faiss
     from agentgym_envs.retrieval.dense.vectors import Vectors
 
+    there = file.exists()
     held = Vectors.open(vectors, corpus=_corpus(corpus, cache).fingerprint)
     with _bar("training and adding") as progress:
         build_faiss(held, file, kind, progress=progress)
-    typer.echo(f"{held.count:,} vectors in {file} ({_size(file)})")
+    if there:
+        _unchanged(file)
+    else:
+        typer.echo(f"{held.count:,} vectors in {file} ({_size(file)})")
 
 
 @index_app.command("lucene")
@@ -134,13 +144,18 @@ def index_lucene(
     threads: Annotated[int, typer.Option(min=1)] = 1,
     cache: Cache = None,
 ) -> None:
-    """An index of Lucene's own through pyserini; needs Java."""
-    from agentgym_envs.retrieval.lucene.retriever import build_lucene_index
+    """An index of Lucene's own through pyserini; needs Java. Stopped, it begins again; finished,
+    the same command checks all of it."""
+    from agentgym_envs.retrieval.lucene.retriever import MANIFEST, build_lucene_index
 
+    there = (folder / MANIFEST).is_file()
     held = _corpus(corpus, cache)
     with _waiting("pyserini indexes"):
         build_lucene_index(held, folder, threads=threads)
-    typer.echo(f"{len(held):,} passages in {folder} ({_size(folder)})")
+    if there:
+        _unchanged(folder)
+    else:
+        typer.echo(f"{len(held):,} passages in {folder} ({_size(folder)})")
 
 
 @convert_app.command("e5-flat")
@@ -158,9 +173,12 @@ def convert_e5_flat(
     encoding: EncodingOption = None,
     cache: Cache = None,
 ) -> None:
-    """Vectors from a flat faiss index, without faiss. Stopped, the same command goes on."""
+    """Vectors from a flat faiss index, without faiss. Stopped, the same command goes on; finished,
+    it checks all of them."""
     from agentgym_envs.retrieval.dense.e5_files import convert_e5_index, read_header
+    from agentgym_envs.retrieval.dense.vectors import MANIFEST
 
+    there = (folder / MANIFEST).is_file()
     read_header(index)  # before minutes go into the corpus
     held = _corpus(corpus, cache)
     by = _encoder(model, encoding).fingerprint if model else ""
@@ -168,8 +186,7 @@ def convert_e5_flat(
         vectors = convert_e5_index(
             index, folder, held, forms=forms, encoder=by, copy=copy, progress=progress
         )
-    shown = ", ".join(vectors.manifest.forms)
-    typer.echo(f"{vectors.count:,} vectors ({shown}) in {folder} ({_size(folder)})")
+    _tell(vectors, folder, there)
 
 
 @app.command()
@@ -200,15 +217,27 @@ def serve(
         str | None, typer.Option(envvar=TOKEN_VARIABLE, help="What clients must bring.")
     ] = None,
     threads: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 1,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What is taken, as NAME=NUMBER; may be repeated. Of a request: queries, topk, "
+            "passages (queries x topk), body (bytes), reading and timeout (seconds); of a query: "
+            "characters; of all that waits: queue (queries)."
+        ),
+    ] = None,
     cache: Cache = None,
 ) -> None:
     """Answer both dialects of /retrieve over HTTP until stopped (Ctrl-C)."""
     from agentgym_envs.retrieval.serve import server
+    from agentgym_envs.retrieval.serve.dialects import Limits
     from agentgym_envs.retrieval.serve.endpoint import Service
 
+    limits = Limits.of(limit or ())
+    server.check(host, token)  # before minutes go into opening
     server.serve(
         _opened(source, retriever, cache),
         *(host, port, token),
+        limits=limits,
         service=Service(threads=threads),
         on_ready=lambda address: typer.echo(f"retriever at {address} (Ctrl-C stops)"),
     )
@@ -230,10 +259,11 @@ def recall(
     """
     # The command stands above both packages; retrieval itself knows no environment.
     from agentgym_envs.searchqa.datasets import read_questions
+    from agentgym_envs.searchqa.evidence import check_gold
 
     asked = list(read_questions(questions))
     held = _corpus(corpus, cache)
-    _check_gold(asked, held)
+    check_gold(asked, held, at_most=0)  # of another corpus recall would mean nothing
     known = [question for question in asked if question.gold]
     if not known:
         raise ValueError("no question names gold passages (metadata: gold_doc_ids)")
@@ -266,18 +296,6 @@ def _found(retriever: Retriever, asked: Sequence["Question"], k: int) -> list[An
             found += retriever.search(texts[first : first + ASKED_TOGETHER], k)
             progress(len(found), len(texts))
     return found
-
-
-def _check_gold(asked: Sequence["Question"], corpus: Corpus) -> None:
-    """Raises ValueError where a gold passage is not in the corpus: recall would mean nothing."""
-    for question in asked:
-        try:
-            corpus.passages(question.gold)
-        except KeyError as error:
-            raise ValueError(
-                f"gold passage of {question.id}: {error.args[0]}; do the questions belong to "
-                "another corpus?"
-            ) from error
 
 
 # -- opening things
@@ -344,6 +362,20 @@ def _bar(what: str, *, transient: bool = False) -> Iterator[Progress]:
 def _waiting(what: str) -> Iterator[None]:
     with Console(stderr=True).status(what):
         yield
+
+
+def _tell(vectors: "Vectors", folder: Path, there: bool) -> None:
+    if there:
+        with _bar("reading all of it") as progress:
+            vectors.check(progress)
+        _unchanged(folder)
+    else:
+        shown = ", ".join(vectors.manifest.forms)
+        typer.echo(f"{vectors.count:,} vectors ({shown}) in {folder} ({_size(folder)})")
+
+
+def _unchanged(place: Path) -> None:
+    typer.echo(f"{place} is there already; every byte is as it was written")
 
 
 def _size(place: Path) -> str:

@@ -1,31 +1,33 @@
 """A corpus in a jsonl file, read by memory map, with the offsets of its lines in a second file.
 
 The second file ends in `.offsets`: a line of JSON (the header, which says what the corpus file
-looked like and what it holds) and then plain arrays: where each line starts (int64, one more than
-lines), and, unless the ids are the row numbers, all ids' hashes (uint64, sorted) and whose they
-are (int64).
+looked like and what it holds, and a checksum of all this) and then plain arrays: where each line
+starts (int64, one more than lines), and, unless the ids are the row numbers, all ids' hashes
+(uint64, sorted) and whose they are (int64).
 """
 
+import errno
 import hashlib
 import json
 import mmap
 import os
-import tempfile
+import threading
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from agentgym_envs.retrieval.corpus import ContentHash, Corpus, Progress
+from agentgym_envs.retrieval.disk import put, sample
 from agentgym_envs.retrieval.types import Passage
 
-VERSION = 1
-_SAMPLES, _BLOCK = 64, 4096  # of the corpus file, hashed at every opening
+VERSION = 2
 _REPORT = 1 << 24  # bytes between two calls of progress
 
 
@@ -46,7 +48,9 @@ class FileCorpus(Corpus):
         beside = _offsets_path(self.path, self._cache)
         header = _current(_header(beside), self.path, beside, progress)
         if header is None:
-            header = _index(self.path, beside, progress)
+            with _placed(beside) as file:  # before the corpus is read, which can take minutes
+                header, body = _index(self.path, progress)
+                _write(file, header, body)
         self._header = header
         self._starts, self._hashes, self._owners = _arrays(beside, header)
         with self.path.open("rb") as file:
@@ -125,12 +129,16 @@ class _Header:
     version: int
     size: int  # of the corpus file, bytes
     modified: int  # ns since 1970
-    sample: str  # sha256 of _SAMPLES blocks
+    sample: str  # of the corpus file
     sha256: str
     fingerprint: str
     count: int
     ids_are_numbers: bool
-    crc32: int  # of the arrays
+
+    @property
+    def line(self) -> bytes:
+        """As it is written, without the checksum."""
+        return json.dumps(asdict(self)).encode()
 
 
 def _offsets_path(path: Path, cache: Path | None) -> Path:
@@ -146,18 +154,16 @@ def _header(beside: Path) -> _Header | None:
     if not beside.is_file():
         return None
     with beside.open("rb") as file:
-        first = file.readline()
         try:
-            fields = json.loads(first)
-        except ValueError:
-            return None
-        if not isinstance(fields, Mapping) or fields.get("version") != VERSION:
-            return None
-        header = _Header(**fields)
-        crc = 0
+            fields = json.loads(file.readline())
+            crc = fields.pop("crc32")
+            header = _Header(**fields)
+        except (ValueError, TypeError, AttributeError, KeyError):
+            return None  # cut short, damaged, or of another version
+        found = zlib.crc32(header.line)
         while block := file.read(1 << 20):
-            crc = zlib.crc32(block, crc)
-    return header if crc == header.crc32 else None
+            found = zlib.crc32(block, found)
+    return header if found == crc and header.version == VERSION else None
 
 
 def _current(
@@ -171,7 +177,7 @@ def _current(
     if header is None:
         return None
     stat = path.stat()
-    if stat.st_size != header.size or _sample(path) != header.sample:
+    if stat.st_size != header.size or sample(path) != header.sample:
         return None
     if stat.st_mtime_ns == header.modified:
         return header
@@ -181,9 +187,9 @@ def _current(
     if sha.hexdigest() != header.sha256:
         return None
     renewed = replace(header, modified=stat.st_mtime_ns)
-    with beside.open("rb") as file:
-        file.readline()
-        _write(beside, renewed, file.read())
+    with beside.open("rb") as old, _placed(beside) as file:
+        old.readline()
+        _write(file, renewed, old.read())
     return renewed
 
 
@@ -195,16 +201,6 @@ def _blocks(path: Path, progress: Progress | None) -> Iterator[bytes]:
             done += len(block)
             if progress is not None:
                 progress(done, size)
-
-
-def _sample(path: Path) -> str:
-    size = path.stat().st_size
-    sha = hashlib.sha256()
-    with path.open("rb") as file:
-        for at in range(_SAMPLES):
-            file.seek(max(size - _BLOCK, 0) * at // (_SAMPLES - 1))
-            sha.update(file.read(_BLOCK))
-    return sha.hexdigest()
 
 
 def _arrays(
@@ -228,8 +224,8 @@ def _arrays(
 # -- reading a corpus file for the first time
 
 
-def _index(path: Path, beside: Path, progress: Progress | None) -> _Header:
-    """Read the whole file, check every line and write where each starts."""
+def _index(path: Path, progress: Progress | None) -> tuple[_Header, bytes]:
+    """Read the whole file, check every line and say where each starts."""
     stat = path.stat()
     sha, contents = hashlib.sha256(), ContentHash()
     starts, hashes = array("q"), array("Q")
@@ -264,19 +260,17 @@ def _index(path: Path, beside: Path, progress: Progress | None) -> _Header:
         VERSION,
         stat.st_size,
         stat.st_mtime_ns,
-        _sample(path),
+        sample(path),
         sha.hexdigest(),
         contents.hexdigest(),
         len(starts) - 1,
         ids_are_numbers,
-        zlib.crc32(body),
     )
     if at != stat.st_size or path.stat().st_mtime_ns != stat.st_mtime_ns:
         raise ValueError(f"{path} was changed while it was read: open it again when it is written")
-    _write(beside, header, body)
     if progress is not None:
         progress(at, at)
-    return header
+    return header, body
 
 
 def _hash_of(id: str) -> int:
@@ -304,19 +298,36 @@ def _id_arrays(path: Path, starts: Sequence[int], hashes: np.ndarray) -> bytes:
     return hashes.tobytes() + owners.tobytes()
 
 
-def _write(beside: Path, header: _Header, body: bytes) -> None:
-    """Put the offsets file in place whole, so that no other process sees half of it."""
+def _write(file: BinaryIO, header: _Header, body: bytes) -> None:
+    crc = zlib.crc32(body, zlib.crc32(header.line))
+    line = json.dumps({**asdict(header), "crc32": crc}).encode()
+    # the arrays begin at a multiple of 8 bytes
+    file.write(line + b" " * (-(len(line) + 1) % 8) + b"\n" + body)
+
+
+@contextmanager
+def _placed(beside: Path) -> Iterator[BinaryIO]:
+    """An offsets file to be written, which is there as a whole or, if anything fails, not at all.
+
+    Raises PermissionError at once where none can be written.
+    """
+    draft = beside.with_name(f"{beside.name}.{os.getpid()}.{threading.get_ident()}.draft")
     try:
         beside.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=beside.parent, delete=False) as file:
-            line = json.dumps(asdict(header)).encode()
-            # the arrays begin at a multiple of 8 bytes
-            file.write(line + b" " * (-(len(line) + 1) % 8) + b"\n" + body)
-        os.replace(file.name, beside)
-    except PermissionError as error:
+        file = draft.open("wb")
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
         raise PermissionError(
-            f"cannot write the offsets file {beside}: give a folder of your own as `cache`"
+            f"cannot write the offsets file {beside} ({error.strerror}): give a folder of your own "
+            "as `cache`"
         ) from error
+    try:
+        with file:
+            yield file
+        put(draft, beside)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _reopened(path: Path, cache: Path | None, fingerprint: str) -> FileCorpus:

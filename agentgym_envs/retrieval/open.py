@@ -4,14 +4,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from inspect import Parameter, signature
-from math import isclose
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal
 
 from agentgym_envs.retrieval.corpus import Corpus
 from agentgym_envs.retrieval.types import Retriever
 
 Settings = str | Mapping[str, Any]
+
+
+class CorpusNeeded(ValueError):
+    """A retriever has no passages of its own, and no corpus was given."""
 
 
 def open_retriever(settings: Settings, corpus: Corpus | None = None) -> Retriever:
@@ -27,59 +31,90 @@ def open_retriever(settings: Settings, corpus: Corpus | None = None) -> Retrieve
         hybrid  retrievers (a list of settings), depth
         http    url and the other arguments of `serve.client.HTTPRetriever`
 
-    lucene and http can do without a corpus.
-    Raises ValueError for an unknown kind or setting, naming the nearest known one, and for one
-    that is missing; else what the kind raises.
+    lucene and http can do without a corpus. A kind of your own is an import path,
+    "package.module:make", called as make(corpus, **settings).
+
+    Raises ValueError for an unknown kind or setting, naming the nearest known one, and for a
+    setting that is missing or of the wrong type; CorpusNeeded; else what the kind raises.
     """
+    kind, given, make, ours = _described(settings)
+    if corpus is None and kind in _NEED_CORPUS:
+        raise CorpusNeeded(f"retriever {kind!r} needs a corpus")
+    return make(corpus, **given) if ours else make(**given)
+
+
+def passages_come_along(settings: Settings) -> bool:
+    """Whether a retriever's passages come with its answers: no corpus makes a difference.
+
+    Raises ValueError for settings that `open_retriever` would refuse.
+    """
+    return _described(settings)[0] == "http"
+
+
+def _described(
+    settings: Settings,
+) -> tuple[str, dict[str, Any], Callable[..., Retriever], tuple[str, ...]]:
+    """The kind of retriever, its settings, what makes it, and which arguments are no settings."""
+    kind, given = _named(settings)
+    make, ours = _maker(kind)
+    _check_settings(f"retriever {kind!r}", make, given, ours=ours)
+    return kind, given, make, ours
+
+
+def _named(settings: Settings) -> tuple[str, dict[str, Any]]:
+    """The kind of retriever, and its settings."""
     if isinstance(settings, str):
         remote = settings.startswith(("http://", "https://"))
         settings = {"kind": "http", "url": settings} if remote else {"kind": settings}
+    if not isinstance(settings, Mapping):
+        raise ValueError(
+            f"a retriever is a kind, an address or a table of settings, got {settings!r:.60}; "
+            "your own: 'package.module:make'"
+        )
     given = dict(settings)
     kind = given.pop("kind", None)
     if kind is None:
         raise ValueError(f"a retriever's settings need `kind`: one of {', '.join(KINDS)}")
-    if kind not in KINDS:
-        raise ValueError(f"no kind of retriever {kind!r}: {_nearest(kind, KINDS)}")
-    if kind == "http":
-        return _http(given)
-    _check_names(f"retriever {kind!r}", KINDS[kind], given, ours=("corpus",))
-    if corpus is None and kind not in ("lucene", "hybrid"):
-        raise ValueError(f"retriever {kind!r} needs a corpus")
-    return KINDS[kind](corpus, **given)
+    if not isinstance(kind, str):
+        raise ValueError(f"a retriever's `kind` is a text, got {kind!r:.60}")
+    return kind, given
+
+
+def _maker(kind: str) -> tuple[Callable[..., Retriever], tuple[str, ...]]:
+    """What makes a retriever of this kind, and which of its arguments are no settings."""
+    if kind not in KINDS and ":" not in kind:
+        raise ValueError(
+            f"no kind of retriever {kind!r}: {_nearest(kind, KINDS)}; your own: "
+            "'package.module:make'"
+        )
+    make = KINDS.get(kind, kind)
+    if isinstance(make, str):
+        module, _, name = make.partition(":")
+        make = getattr(import_module(module), name)
+    return make, () if kind == "http" else tuple(signature(make).parameters)[:1]
 
 
 def _bm25(
     corpus: Corpus,
     *,
-    folder: str | None = None,
+    folder: str | Path | None = None,
     k1: float = 0.9,
     b: float = 0.4,
     processes: int = 1,
     engine: Literal["auto", "numpy", "numba"] = "auto",
 ) -> Retriever:
-    from agentgym_envs.retrieval.bm25.files import MANIFEST
-    from agentgym_envs.retrieval.bm25.index import BM25
     from agentgym_envs.retrieval.bm25.retriever import BM25Retriever
 
-    if folder is None or not (Path(folder) / MANIFEST).is_file():
-        return BM25Retriever.build(corpus, folder, k1=k1, b=b, processes=processes, engine=engine)
-    index = BM25.open(folder, corpus=corpus.fingerprint, engine=engine)
-    for name, found, wanted in zip(("k1", "b"), index.constants, (k1, b), strict=True):
-        if not isclose(found, wanted, rel_tol=1e-6):
-            raise ValueError(
-                f"the index in {folder} has {name} = {found:g}, not {wanted:g}: set {name} to "
-                "that, or build into another folder"
-            )
-    return BM25Retriever(corpus, index)
+    return BM25Retriever.build(corpus, folder, k1=k1, b=b, processes=processes, engine=engine)
 
 
 def _e5(
     corpus: Corpus,
     *,
-    model: str,
-    vectors: str,
+    model: str | Path,
+    vectors: str | Path,
     first: str = "bfloat16",
-    rescore: int = 32,
+    rescore: int | None = None,
     device: str = "cpu",
     dtype: str = "float32",
     encoding: Mapping[str, Any] | None = None,
@@ -98,9 +133,9 @@ def _e5(
 def _faiss(
     corpus: Corpus,
     *,
-    model: str,
-    index: str,
-    vectors: str | None = None,
+    model: str | Path,
+    index: str | Path,
+    vectors: str | Path | None = None,
     search: Mapping[str, int] | None = None,
     mapped: bool = False,
     device: str = "cpu",
@@ -131,7 +166,7 @@ def _faiss(
 def _lucene(
     corpus: Corpus | None,
     *,
-    index: str,
+    index: str | Path,
     prebuilt: bool = False,
     k1: float = 0.9,
     b: float = 0.4,
@@ -152,49 +187,72 @@ def _hybrid(
     return HybridRetriever([open_retriever(one, corpus) for one in retrievers], depth=depth)
 
 
-def _http(given: Mapping[str, Any]) -> Retriever:
-    """The passages come with the answers; the client's arguments are its settings."""
-    make = import_module("agentgym_envs.retrieval.serve.client").HTTPRetriever
-    _check_names("retriever 'http'", make, given)
-    return make(**given)
-
-
-KINDS: Mapping[str, Callable[..., Retriever]] = {
+# By name; an import path where the kind is a module of its own.
+KINDS: Mapping[str, Callable[..., Retriever] | str] = {
     "bm25": _bm25,
     "e5": _e5,
     "faiss": _faiss,
     "lucene": _lucene,
     "hybrid": _hybrid,
-    "http": _http,
+    "http": "agentgym_envs.retrieval.serve.client:HTTPRetriever",
 }
+_NEED_CORPUS = ("bm25", "e5", "faiss")
 
 
-def _encoder(model: str, device: str, dtype: str, encoding: Mapping[str, Any] | None) -> Any:
+def _encoder(model: str | Path, device: str, dtype: str, encoding: Mapping[str, Any] | None) -> Any:
     from agentgym_envs.retrieval.dense.encoder import Encoder, Encoding
 
     given = dict(encoding or {})
-    _check_names("`encoding`", Encoding.for_model, given, ours=("model",))
-    return Encoder(model, Encoding.for_model(model, **given), device=device, dtype=dtype)
+    _check_settings("`encoding`", Encoding.for_model, given, ours=("model",))
+    shape = Encoding.for_model(str(model), **given)
+    return Encoder(model, shape, device=device, dtype=dtype)
 
 
-def _check_names(
+def _check_settings(
     what: str, make: Callable[..., Any], given: Mapping[str, Any], ours: Sequence[str] = ()
 ) -> None:
-    """Raises ValueError for a setting that `make` does not take, or one that it cannot do without.
+    """Raises ValueError for a setting that `make` does not take, one of another type than it says,
+    or one that it cannot do without.
 
     ours: arguments that are not settings.
     """
     known = {name: value for name, value in signature(make).parameters.items() if name not in ours}
-    for name in given:
-        if name not in known:
+    open_ended = any(value.kind is Parameter.VAR_KEYWORD for value in known.values())
+    for name, value in given.items():
+        if name in known:
+            _check_type(f"{what}: {name}", value, known[name].annotation)
+        elif not open_ended:
             raise ValueError(f"{what} has no setting {name!r}: {_nearest(name, known)}")
     missing = [
         name
         for name, value in known.items()
-        if value.default is Parameter.empty and name not in given
+        if value.default is Parameter.empty
+        and value.kind not in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL)
+        and name not in given
     ]
     if missing:
         raise ValueError(f"{what} needs `{'`, `'.join(missing)}`")
+
+
+def _check_type(what: str, value: object, wanted: Any) -> None:
+    """Raises ValueError where a plain annotation (`float`, `str | None`) is not kept."""
+    plain = wanted.__args__ if isinstance(wanted, UnionType) else (wanted,)
+    if not all(isinstance(one, type) for one in plain) or Parameter.empty in plain:
+        return
+    taken = (*plain, int) if float in plain else plain
+    if not isinstance(value, taken) or (isinstance(value, bool) and bool not in plain):
+        names = " or ".join(_NAMES.get(one) or one.__name__ for one in plain)
+        raise ValueError(f"{what} is {names}, got {value!r:.60}")
+
+
+_NAMES: Mapping[type, str] = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    Path: "a path",
+}
 
 
 def _nearest(name: object, known: Iterable[str]) -> str:

@@ -1,10 +1,11 @@
 """The seven Search-QA sets from files: FlashRAG's jsonl, Search-R1's and verl-agent's parquet.
 
 Rows become `Question`s as they are read, so that 170,000 of them take about 100 MB: of a row's
-metadata only its plain values are kept, not the contexts that some sets carry.
+metadata only its plain values and its evidence are kept, not the contexts that some sets carry.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ GROUPS = {
     "out_of_domain": ("triviaqa", "popqa", "2wikimultihopqa", "musique", "bamboogle"),
 }
 SPLITS = ("train", "dev", "test")
+CHOICES = (*SPLITS, "evaluate", "all")
 EVALUATED = ("test", "dev", "train")  # the first of these that a set has is the one evaluated
 _SPLIT_WORDS = {
     **{split: split for split in SPLITS},
@@ -64,11 +66,13 @@ class QuestionSet:
         return found
 
     def chosen(self, split: str, datasets: Sequence[str] | None = None) -> "QuestionSet":
-        """The questions of a split: "train", "dev", "test", "evaluate" or "all".
+        """The questions of a split, one of CHOICES.
 
         "evaluate" takes from each set its test rows, else its dev rows, else its train rows: the
-        published choice. The others are exact. `datasets`: names of sets, or of GROUPS.
-        Raises ValueError where a set asked for is not there, or has no rows of the split.
+        published choice. "dev" and "test" are exact, and "train" is of the sets that are trained
+        on: those that have such rows. `datasets`: names of sets, or of GROUPS.
+        Raises ValueError where a set asked for is not there, or a set has no rows of the split: a
+        column would be missing from the table.
         """
         wanted = _expanded(datasets)
         counts = self.counts
@@ -78,10 +82,13 @@ class QuestionSet:
         splits = {name: _taken(name, counts[name], split) for name in names}
         if not any(splits.values()):
             raise ValueError(f"no {split!r} questions; there are: {_listed(counts)}")
-        if wanted and (empty := [name for name in names if not splits[name]]):
+        empty = {name: counts[name] for name in names if not splits[name]}
+        if empty and (wanted or split != "train"):
+            full = [name for name in names if splits[name]]
             raise ValueError(
-                f"{empty[0]} has no {split!r} questions but {_listed({empty[0]: counts[empty[0]]})}"
-                "; split='evaluate' takes test, else dev, else train"
+                f"{', '.join(empty)}: no {split!r} questions but {_listed(empty)}. "
+                "split='evaluate' takes of every set its test, else dev, else train questions; "
+                f"for {split!r} alone choose sets that have it: datasets={full}"
             )
         return QuestionSet(
             question for question in self if question.split in splits.get(question.data_source, ())
@@ -94,12 +101,13 @@ def read_questions(data: str | Path | Sequence[str | Path]) -> QuestionSet:
     Files: `.jsonl` (one FlashRAG row a line: `id`, `question`, `golden_answers`, `metadata`) or
     `.parquet` (Search-R1's and verl-agent's; needs pyarrow). Folders: `<set>/<split>.jsonl`,
     `<set>_<split>.jsonl`, `<set>.jsonl`, `<split>.parquet`, and a written world's `<split>.jsonl`;
-    other files (a corpus) are left alone.
+    files of other things (a corpus) are left alone, and questions under another name refused.
 
     A row's set is its `data_source`, else what the file's name says. Its split is what the file's
     name says, else `extra_info.split`, else the beginning of its id ("dev_12"); a row that tells
-    none has split "" and is found under split="all" only. Gold passages, the expert's searches and
-    a kind may be in the metadata: `gold_doc_ids`, `queries`, `kind`.
+    none has split "" and is found under split="all" only. Gold passages, the expert's searches,
+    the facts behind its thoughts and a kind may be in the metadata: `gold_doc_ids`, `queries`,
+    `evidence`, `kind`.
 
     Raises FileNotFoundError, and ValueError naming file, line and what is wrong with it.
     """
@@ -116,7 +124,14 @@ def _files(place: Path) -> list[Path]:
     if not place.is_dir():
         raise FileNotFoundError(f"no question file or folder {place}")
     inside = [*place.iterdir(), *(file for name in SETS for file in (place / name).glob("*"))]
-    files = sorted(file for file in inside if file.suffix in _SUFFIXES and _usual(file))
+    inside = [file for file in inside if file.suffix in _SUFFIXES]
+    files = [file for file in inside if _usual(file)]
+    for file in sorted(set(inside) - set(files)):
+        if _asks(file):
+            raise ValueError(
+                f"{file} holds questions, but its name tells no set{_nearest(file)}: call it "
+                "<set>.jsonl or <set>_<split>.jsonl, or give the files themselves as data"
+            )
     if not files:
         raise FileNotFoundError(
             f"no questions in {place}: expected files such as nq.jsonl, hotpotqa_train.jsonl, "
@@ -128,6 +143,20 @@ def _files(place: Path) -> list[Path]:
 def _usual(file: Path) -> bool:
     name, split = _named(file)
     return name in SETS or (bool(split) and not name)
+
+
+def _asks(file: Path) -> bool:
+    """Whether a file's first row is a question. A corpus and other things are none."""
+    try:
+        _, row = next(read_rows(file))
+    except (RowError, StopIteration):
+        return False
+    return any(name in row for name in ("golden_answers", "reward_model", "env_kwargs"))
+
+
+def _nearest(file: Path) -> str:
+    near = get_close_matches(_named(file)[0].lower(), SETS, n=1, cutoff=0.5)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _order(file: Path) -> tuple[int, str]:
@@ -185,7 +214,7 @@ def question_of(row: Mapping[str, Any], name: str, split: str) -> Question:
         queries=_texts(metadata.get("queries", ()), "queries"),
         kind=str(metadata.get("kind", source)),
         split=split or _SPLIT_WORDS.get(str(own).partition("_")[0], ""),
-        metadata=_plain_values(metadata),
+        metadata=_kept(metadata),
     )
 
 
@@ -219,8 +248,20 @@ def _texts(value: Any, name: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _plain_values(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {key: item for key, item in metadata.items() if isinstance(item, str | int | float)}
+def _kept(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Its plain values, and `evidence` where that is facts: [subject, relation, value] each."""
+    kept: dict[str, Any] = {
+        key: item for key, item in metadata.items() if isinstance(item, str | int | float)
+    }
+    evidence = metadata.get("evidence")
+    if isinstance(evidence, Sequence) and all(map(_is_fact, evidence)):
+        kept["evidence"] = tuple(map(tuple, evidence))
+    return kept
+
+
+def _is_fact(value: object) -> bool:
+    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    return len(parts) == 3 and all(isinstance(part, str) for part in parts)
 
 
 def _expanded(datasets: Sequence[str] | None) -> set[str] | None:
@@ -237,7 +278,7 @@ def _taken(name: str, counts: Mapping[str, int], split: str) -> tuple[str, ...]:
     if split == "evaluate":
         return next(((choice,) for choice in EVALUATED if choice in counts), ())
     if split not in SPLITS:
-        raise ValueError(f"no split {split!r}: choose {', '.join(SPLITS)}, evaluate or all")
+        raise ValueError(f"no split {split!r}: choose one of {', '.join(CHOICES)}")
     return (split,) if split in counts else ()
 
 

@@ -1,21 +1,21 @@
 """AgentGym/SearchQA-v0: answer questions by searching a corpus."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.parsing_search import read_action
-from agentgym_envs.retrieval.types import Hit, RetrievalError
+from agentgym_envs.retrieval.types import Hit, RetrievalError, Retriever
+from agentgym_envs.searchqa.averages import aggregates
 from agentgym_envs.searchqa.protocol import find_protocol
-from agentgym_envs.searchqa.tasks import Choice, Source, open_tasks
+from agentgym_envs.searchqa.settings import at_most, check_size, names, source
+from agentgym_envs.searchqa.tasks import Choice, open_tasks
 from agentgym_envs.searchqa.thoughts import thoughts
 from agentgym_envs.searchqa.verify import verify
-from agentgym_envs.seeds import seeds_of
 from agentgym_envs.types import Advice, Scene, Task
 from agentgym_envs.vector import TextVectorEnv
 
@@ -31,28 +31,30 @@ class SearchQAEnv(TextEnv):
     the protocol's correction answers. On the last turn a search is not carried out.
 
     data: question files or folders (see `read_questions`), or None for a generated world
-    (`world_preset`, `world_seed`: one seed, or several for as many worlds). corpus: a jsonl file of
-    passages; by default `corpus.jsonl` beside the questions. cache: a folder for the corpus's
-    offsets file, by default beside it.
-    retriever: what `open_retriever` takes ("bm25", "e5", {"kind": "http", "url": ...}, ...).
-    topk: passages a search (the protocol's 3).
+    (`world_preset`: small; `world_seed`: one seed, or several for as many worlds; 0). corpus: a
+    jsonl file of passages; by default `corpus.jsonl` beside the questions. cache: a folder for the
+    corpus's offsets file, by default beside it.
+    retriever: what `open_retriever` takes ("bm25", "e5", {"kind": "http", "url": ...}, ...), also a
+    kind of your own ("package.module:make"). topk: passages a search (the protocol's 3).
     split: train, dev, test, evaluate (of each set its test, else dev, else train rows) or all; a
     generated world has train and test. datasets: only these sets, or "in_domain" or
     "out_of_domain". questions: split -> at most so many, evenly over the order.
     protocol: `search_r1` or `verl_agent`: how passages are written, what counts as an action, how
     many turns there are. information_words: longest information block, in words of passages.
-    verifier: em, sub_em, f1 or format (see `searchqa.verify`).
+    verifier: em, sub_em, f1 or format (see `searchqa.verify`), or an import path.
     on_retrieval_error: "raise" (RetrievalError leaves `step`: trouble is not evidence) or "observe"
     (the turn shows an error text; `info["error"]` has it too).
 
-    Raises ValueError for a setting that is not known or a split without questions, KeyError for an
-    unknown world preset, and FileNotFoundError or ValueError where files are missing or malformed.
-    Questions, corpus and retriever are shared by the environments of a process and never change.
+    Raises ValueError for a setting that is not known, a split that a set has not, or questions of
+    another corpus; KeyError for an unknown world preset; FileNotFoundError or ValueError where
+    files are missing or malformed; RetrievalError where a retriever elsewhere cannot be reached, or
+    its servers do not answer alike. Questions, corpus and retriever are shared by the environments
+    of a process and never change; `provenance` names them.
 
-    Infos, besides those of every TextEnv: `data_source`; of the last turn `searched` (its query or
-    ""), `passage_ids`, `retrieval_scores`, `action_executable` (an answer, or a search that was
-    carried out) and `error`; of the episode `searches` (carried out) and `gold_found` (share of the
-    gold passages met so far; None where none are known).
+    Infos, besides those of every TextEnv: `data_source`; of the last turn `searched` (the query
+    that was searched for, or ""), `passage_ids`, `retrieval_scores`, `action_executable` (an
+    answer, or a search that was carried out) and `error`; of the episode `searches` (carried out)
+    and `gold_found` of `gold_known` (gold passages met so far, and known in all).
     """
 
     version: ClassVar[str] = "0"
@@ -64,6 +66,7 @@ class SearchQAEnv(TextEnv):
         "oracle": "agentgym_envs.searchqa.yardsticks:Oracle",
     }
     verify = staticmethod(verify)
+    aggregates = staticmethod(aggregates)
 
     def __init__(
         self,
@@ -73,8 +76,8 @@ class SearchQAEnv(TextEnv):
         cache: str | Path | None = None,
         retriever: str | Mapping[str, Any] = "bm25",
         topk: int | None = None,
-        world_preset: str = "small",
-        world_seed: int | Sequence[int] = 0,
+        world_preset: str | None = None,
+        world_seed: int | Sequence[int] | None = None,
         split: str = "train",
         datasets: str | Sequence[str] | None = None,
         questions: Mapping[str, int] | None = None,
@@ -92,24 +95,15 @@ class SearchQAEnv(TextEnv):
     ) -> None:
         if on_retrieval_error not in ("raise", "observe"):
             raise ValueError(f"on_retrieval_error is 'raise' or 'observe': {on_retrieval_error!r}")
-        for name, size in (("topk", topk), ("information_words", information_words)):
-            if size is not None and size < 1:
-                raise ValueError(f"{name} must be at least 1, got {size}")
+        check_size("topk", topk)
+        check_size("information_words", information_words)
         rules = find_protocol(protocol)
-        source = Source(
-            data=_paths(data),
-            corpus=None if corpus is None else str(corpus),
-            cache=None if cache is None else str(cache),
-            retriever=json.dumps(retriever, sort_keys=True),
-            world_preset=world_preset,
-            world_seeds=seeds_of(world_seed, "world_seed"),
-        )
         tasks = open_tasks(
             Choice(
-                source=source,
+                source=source(data, corpus, cache, retriever, world_preset, world_seed),
                 split=split,
-                datasets=(datasets,) if isinstance(datasets, str) else _tuple(datasets),
-                at_most=_at_most(questions, split),
+                datasets=names(datasets),
+                at_most=at_most(questions, split),
                 protocol=protocol,
                 verifier=verifier,
             )
@@ -135,9 +129,11 @@ class SearchQAEnv(TextEnv):
         self._gold = frozenset(question.gold)
         self._met: set[str] = set()
         self._searched: list[str] = []
+        self._prepared: _Prepared | None = None
         return self._show(task.goal)
 
     def act(self, action: str) -> Scene:
+        prepared, self._prepared = self._prepared, None
         block = read_action(action)
         if block is not None and block.tag == "answer":
             return self._show("", done=True)
@@ -146,7 +142,31 @@ class SearchQAEnv(TextEnv):
             return self._show(self._rules.correction, executed=False)
         if self._turns_left <= 1:
             return self._show("", executed=False)
-        return self._search(query)
+        return self._search(query, prepared)
+
+    @classmethod
+    def prepare(cls, envs: Sequence["SearchQAEnv"], responses: Sequence[str]) -> None:
+        """Search for all that these responses search for: one call for each retriever and topk.
+
+        What is found waits with its environment for its turn. Raises RetrievalError, before any
+        environment has been stepped, unless all that asked together show failures as turns.
+        """
+        asked: dict[tuple[int, int], _Together] = {}
+        for env, response in zip(envs, responses, strict=True):
+            env._prepared = None
+            query = env._searches_for(response)
+            if query:
+                retriever = env._questions.retriever(env.task.id)
+                group = asked.setdefault((id(retriever), env._topk), _Together(retriever, []))
+                group.asking.append((env, query))
+        for (_, topk), group in asked.items():
+            group.search(topk)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """sha256 of questions and corpus (None where a server alone has it), and the retriever's
+        fingerprint."""
+        return dict(self._questions.provenance)
 
     def advise(self) -> Advice:
         """The next of the expert's searches, while there are turns for it; then the answer."""
@@ -166,16 +186,29 @@ class SearchQAEnv(TextEnv):
 
     @property
     def _turns_left(self) -> int:
-        return self.max_turns - len(self.episode.turns)
+        return self.max_turns - len(self._playing.turns)
 
-    def _search(self, query: str) -> Scene:
+    def _searches_for(self, response: str) -> str:
+        """The query that a turn with this response would search for, "" where it would for none."""
+        run = self._run
+        if run is None or run.stop_reason or not isinstance(response, str):
+            return ""  # which `step` refuses
+        action, _ = self._parse(response, run.scene.admissible)
+        return _query(action) if self._turns_left > 1 else ""
+
+    def _search(self, query: str, prepared: "_Prepared | None") -> Scene:
         try:
-            hits = self._questions.retriever(self.task.id).search([query], self._topk)[0]
+            if prepared is None or prepared.query != query:
+                retriever = self._questions.retriever(self.task.id)
+                prepared = _Prepared(query, retriever.search([query], self._topk)[0])
         except RetrievalError as error:
             if not self._observe_errors:
                 raise
-            self._searched.append(query)
-            return self._show(self._rules.failure(str(error)), query=query, error=str(error))
+            prepared = _Prepared(query, failure=error)
+        if prepared.failure is not None:
+            error = str(prepared.failure) or type(prepared.failure).__name__
+            return self._show(self._rules.failure(error), executed=False, error=error)
+        hits = prepared.hits
         self._searched.append(query)
         self._met.update(hit.passage.id for hit in hits)
         text = self._rules.information([hit.passage for hit in hits], self._max_words)
@@ -191,7 +224,6 @@ class SearchQAEnv(TextEnv):
         error: str = "",
         done: bool = False,
     ) -> Scene:
-        found = len(self._gold & self._met) / len(self._gold) if self._gold else None
         return Scene(
             text,
             done=done,
@@ -199,7 +231,8 @@ class SearchQAEnv(TextEnv):
                 "searched": query,
                 "passage_ids": [hit.passage.id for hit in hits],
                 "retrieval_scores": [float(hit.score) for hit in hits],
-                "gold_found": found,
+                "gold_found": len(self._gold & self._met),
+                "gold_known": len(self._gold),
                 "searches": len(self._searched),
                 "action_executable": executed,
                 "error": error,
@@ -213,6 +246,38 @@ class SearchQAVectorEnv(TextVectorEnv):
     env_type = SearchQAEnv
 
 
+class _Prepared(NamedTuple):
+    """What a search found, or why it failed."""
+
+    query: str
+    hits: Sequence[Hit] = ()
+    failure: RetrievalError | None = None
+
+
+class _Together(NamedTuple):
+    """Environments that ask one retriever, each with its query."""
+
+    retriever: Retriever
+    asking: list[tuple[SearchQAEnv, str]]
+
+    def search(self, topk: int) -> None:
+        """Leave with each environment what its query finds."""
+        queries = list(dict.fromkeys(query for _, query in self.asking))
+        try:
+            answers = self.retriever.search(queries, topk)
+        except RetrievalError as error:
+            if not all(env._observe_errors for env, _ in self.asking):
+                raise
+            if len(queries) > 1:
+                return  # which of them failed is not known: each environment asks alone
+            found = {queries[0]: _Prepared(queries[0], failure=error)}
+        else:
+            pairs = zip(queries, answers, strict=True)
+            found = {query: _Prepared(query, hits) for query, hits in pairs}
+        for env, query in self.asking:
+            env._prepared = found[query]
+
+
 def _query(action: str) -> str:
     """The query of a search action, "" for any other.
 
@@ -221,20 +286,3 @@ def _query(action: str) -> str:
     block = read_action(action)
     text = block.content if block is not None and block.tag == "search" else ""
     return text[:LONGEST_QUERY].encode("utf-8", "ignore").decode("utf-8").strip()
-
-
-def _paths(data: str | Path | Sequence[str | Path] | None) -> tuple[str, ...]:
-    if data is None:
-        return ()
-    return tuple(str(path) for path in ([data] if isinstance(data, str | Path) else data))
-
-
-def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
-
-
-def _at_most(questions: Mapping[str, int] | None, split: str) -> int | None:
-    count = (questions or {}).get(split)
-    if count is not None and count < 1:
-        raise ValueError(f"questions[{split!r}] must be at least 1, got {count}")
-    return count

@@ -1,20 +1,24 @@
 """Questions as tasks, with the corpus and the retriever they are asked over.
 
-Both are opened once a process for each setting, shared by all environments, and never change. A
-pickle holds the settings only.
+Both are opened once a process for each setting, shared by all environments, and never change: two
+environments over one corpus with the same retriever settings have one retriever, whatever questions
+they ask. A pickle holds the settings only.
 """
 
 import functools
+import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from agentgym_envs.retrieval.corpus import Corpus
+from agentgym_envs.retrieval.open import CorpusNeeded, open_retriever, passages_come_along
 from agentgym_envs.retrieval.types import Retriever
 from agentgym_envs.searchqa.datasets import QuestionSet, read_questions
+from agentgym_envs.searchqa.evidence import check_gold
 from agentgym_envs.searchqa.protocol import find_protocol
 from agentgym_envs.searchqa.question import Question
 from agentgym_envs.searchqa.verify import find_verifier
@@ -60,7 +64,17 @@ class QuestionTasks:
         self._protocol = find_protocol(choice.protocol)
         self._questions = _thinned(_chosen(choice), choice.at_most)
         self.ids: tuple[str, ...] = self._questions.ids
-        self.corpus, self._retriever = open_search(choice.source)  # last: it can take minutes
+        alone = passages_come_along(json.loads(choice.source.retriever))
+        self.corpus = open_corpus(choice.source)
+        if choice.source.data and self.corpus is not None:
+            check_gold(self._questions, self.corpus)
+        # Last: it can take minutes.
+        self._retriever = _retriever(choice.source, None if alone else self.corpus)
+        self.provenance = {
+            "questions": _digest(self._questions),
+            "corpus": None if self.corpus is None else self.corpus.fingerprint,
+            "retriever": self._retriever.fingerprint,
+        }
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_tasks, (self.choice,)
@@ -111,6 +125,8 @@ class WorldsTasks(InTurns[QuestionTasks]):
         }
         worlds = {seed: cast(QuestionTasks, open_tasks(one)) for seed, one in alone.items()}
         super().__init__(worlds, choice.at_most)
+        each = [world.provenance for world in worlds.values()]
+        self.provenance = {name: _joined(one[name] for one in each) for name in each[0]}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_tasks, (self.choice,)
@@ -139,13 +155,16 @@ def open_tasks(choice: Choice) -> Tasks:
         return _open_tasks(choice)
 
 
-def open_search(source: Source) -> tuple[Corpus | None, Retriever]:
-    """The corpus of a source and the retriever over it, opened once a process.
-
-    The corpus is None where a retriever somewhere else (http) has it.
-    """
-    with _OPENING:
-        return _open_search(source)
+def open_corpus(source: Source) -> Corpus | None:
+    """The corpus of a source; None where there is none beside its questions."""
+    if source.corpus is not None:
+        return _corpus_file(source.corpus, source.cache)
+    if not source.data:
+        return _corpus_of_world(source.world_preset, source.world_seeds[0])
+    places = (Path(place) for place in source.data)
+    beside = [(place if place.is_dir() else place.parent) / "corpus.jsonl" for place in places]
+    found = next((path for path in beside if path.is_file()), None)
+    return _corpus_file(str(found), source.cache) if found else None
 
 
 @functools.lru_cache(maxsize=64)
@@ -154,30 +173,29 @@ def _open_tasks(choice: Choice) -> Tasks:
     return WorldsTasks(choice) if several else QuestionTasks(choice)
 
 
-@functools.lru_cache(maxsize=64)
-def _open_search(source: Source) -> tuple[Corpus | None, Retriever]:
-    from agentgym_envs.retrieval.open import open_retriever
-
-    corpus = _open_corpus(source)
+def _retriever(source: Source, corpus: Corpus | None) -> Retriever:
     try:
-        return corpus, open_retriever(json.loads(source.retriever), corpus)
-    except ValueError as error:
-        if corpus is not None:
-            raise
+        return _opened(source.retriever, corpus)
+    except CorpusNeeded as error:
         raise ValueError(
-            f"{error}; there is no corpus.jsonl beside {', '.join(source.data)}: give corpus=, or "
-            "a retriever that has the passages itself"
+            f"{error}, and there is no corpus.jsonl beside {', '.join(source.data)}: give corpus=, "
+            "or a retriever that has the passages itself"
         ) from error
 
 
-def _open_corpus(source: Source) -> Corpus | None:
-    if source.corpus is not None:
-        return Corpus.open(source.corpus, cache=source.cache)
-    if not source.data:
-        return Corpus.of(_world(source).passages)
-    beside = [Path(place) / "corpus.jsonl" for place in source.data]
-    found = next((path for path in beside if path.is_file()), None)
-    return Corpus.open(found, cache=source.cache) if found else None
+@functools.lru_cache(maxsize=64)
+def _opened(settings: str, corpus: Corpus | None) -> Retriever:
+    return open_retriever(json.loads(settings), corpus)
+
+
+@functools.lru_cache(maxsize=64)
+def _corpus_file(path: str, cache: str | None) -> Corpus:
+    return Corpus.open(path, cache=cache)
+
+
+@functools.lru_cache(maxsize=64)
+def _corpus_of_world(preset: str, seed: int) -> Corpus:
+    return Corpus.of(_world(preset, seed).passages)
 
 
 @functools.lru_cache(maxsize=4)
@@ -185,10 +203,10 @@ def _questions_of(data: tuple[str, ...]) -> QuestionSet:
     return read_questions(data)
 
 
-def _world(source: Source) -> "World":
+def _world(preset: str, seed: int) -> "World":
     from agentgym_envs.searchqa.world import generated_world
 
-    return generated_world(source.world_preset, source.world_seeds[0])
+    return generated_world(preset, seed)
 
 
 def _chosen(choice: Choice) -> QuestionSet:
@@ -200,7 +218,7 @@ def _chosen(choice: Choice) -> QuestionSet:
     split = "test" if split == "evaluate" else split
     if split not in ("train", "test"):
         raise ValueError(f"a generated world has no split {split!r}: train, test (or evaluate)")
-    return QuestionSet(_world(source).questions(split))
+    return QuestionSet(_world(source.world_preset, source.world_seeds[0]).questions(split))
 
 
 def _thinned(questions: QuestionSet, at_most: int | None) -> QuestionSet:
@@ -209,3 +227,15 @@ def _thinned(questions: QuestionSet, at_most: int | None) -> QuestionSet:
         return questions
     ids = questions.ids
     return QuestionSet(questions[ids[i * len(ids) // at_most]] for i in range(at_most))
+
+
+def _digest(questions: Iterable[Question]) -> str:
+    """sha256 (hexadecimal) of ids, questions, answers and gold passages, in order."""
+    sha = hashlib.sha256()
+    for one in questions:
+        sha.update(json.dumps([one.id, one.question, one.answers, one.gold]).encode())
+    return sha.hexdigest()
+
+
+def _joined(names: Iterable[str | None]) -> str:
+    return hashlib.sha256(repr(list(names)).encode()).hexdigest()

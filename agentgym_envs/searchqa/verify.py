@@ -5,6 +5,7 @@ of its last `<answer>` action. Text that a passage brought in is never read.
 """
 
 from collections.abc import Callable
+from importlib import import_module
 
 from agentgym_envs.parsing_search import cut, read_action
 from agentgym_envs.searchqa.answers import contains_answer, exact_match, f1
@@ -81,12 +82,19 @@ def well_formed(episode: Episode) -> bool:
 
 
 def find_verifier(name: str) -> Callable[[Episode], Verdict]:
-    """A verifier by name; also to judge stored episodes by another one than they were played for.
+    """A verifier by name, or anyone's by import path ("my_lab.verify:strict").
 
-    Raises ValueError naming those there are.
+    Also to judge stored episodes by another one than they were played for. Raises ValueError where
+    there is none of that name.
     """
+    if ":" in name:
+        module, _, function = name.partition(":")
+        return getattr(import_module(module), function)
     if name not in VERIFIERS:
-        raise ValueError(f"no Search-QA verifier {name!r}; there are: {', '.join(VERIFIERS)}")
+        raise ValueError(
+            f"no Search-QA verifier {name!r}; there are: {', '.join(VERIFIERS)}; yours: "
+            "'package.module:function'"
+        )
     return VERIFIERS[name]
 
 

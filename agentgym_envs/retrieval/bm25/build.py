@@ -1,9 +1,11 @@
-"""Building a BM25 index in a folder: chunk by chunk, so that it can stop and go on.
+"""Building a BM25 index in a folder: chunk by chunk, so that it can stop at any point and go on.
 
     folder/building/settings.json     what is being built
     folder/building/0000000000/       the chunk whose first document is number 0, and so on
+    folder/.lock                      there while a process builds; others wait
 
-When all chunks are there they are merged into `folder` and `building` is removed.
+When all chunks are there they are merged into `folder`. The manifest makes it an index, and only
+then `building` is removed.
 """
 
 import json
@@ -11,7 +13,8 @@ import os
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import asdict, fields
 from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
@@ -21,18 +24,22 @@ from numpy.typing import DTypeLike
 
 from agentgym_envs.retrieval.bm25.analysis import ANALYSER
 from agentgym_envs.retrieval.bm25.chunks import CHUNK_CHARACTERS, Chunk, chunk_of, in_chunks
-from agentgym_envs.retrieval.bm25.files import (
-    MANIFEST,
-    VERSION,
-    read_arrays,
-    write_arrays,
-    write_whole,
-)
+from agentgym_envs.retrieval.bm25.files import MANIFEST, VERSION, read_arrays, write_arrays
 from agentgym_envs.retrieval.bm25.merge import merged
 from agentgym_envs.retrieval.bm25.postings import Array, Postings
+from agentgym_envs.retrieval.disk import Seal, put, write_whole
 
 # Called now and then with the documents done.
 Progress = Callable[[int], None]
+# The number of a chunk's first document, and the chunk's texts.
+_Run = tuple[int, Sequence[str]]
+
+LOCK, _BUILDING, _SEALS = ".lock", "building", "seals.json"
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether a folder holds an index, or something else with a manifest."""
+    return (folder / MANIFEST).is_file()
 
 
 def write_postings(
@@ -46,27 +53,37 @@ def write_postings(
     progress: Progress | None = None,
     characters: int = CHUNK_CHARACTERS,
 ) -> Postings:
-    """Index texts into a folder, all but its manifest. Goes on with an interrupted build.
+    """Index texts into a folder, all but its manifest. Goes on with an interrupted build: a chunk
+    that is there and whole is not made again.
 
     processes: how many analyse chunks at once. characters: to a chunk.
 
-    Raises ValueError where another build was interrupted in that folder.
+    Raises FileExistsError where the folder holds other things, ValueError where it holds another
+    interrupted build.
     """
-    (folder / MANIFEST).unlink(missing_ok=True)
-    building = folder / "building"
+    building = folder / _BUILDING
+    _check_own(folder)
     _claim(building, {"version": VERSION, "analyser": ANALYSER, "corpus": corpus,
                       "characters": characters})  # fmt: skip
-    done = _documents_of(_chunk_folders(building))
     tell = progress or (lambda documents: None)
-    runs = in_chunks(islice(texts, done, None), characters)
-    for documents in _write_chunks(runs, building, done, processes):
+    whole = _whole_chunks(building)
+    for documents in _write_chunks(_missing(iter(texts), whole, characters), building, processes):
         tell(documents)
-    chunks = [_read_chunk(path) for path in _chunk_folders(building)]
-    postings = merged(chunks, k1, b, room=room_in(folder))
+    postings = merged(_read_chunks(building), k1, b, room=room_in(folder))
     write_arrays(_small(postings), folder)
-    del chunks
-    shutil.rmtree(building)
     return postings
+
+
+def discard_chunks(folder: Path) -> None:
+    """Remove what an index that is finished was made from."""
+    shutil.rmtree(folder / _BUILDING, ignore_errors=True)
+
+
+def _check_own(folder: Path) -> None:
+    """Raises FileExistsError where a folder holds what no build leaves in it."""
+    ours = {LOCK, _BUILDING, *(f"{field.name}.npy" for field in fields(Postings))}
+    if other := sorted(set(os.listdir(folder)) - ours - {f"{MANIFEST}.draft"}):
+        raise FileExistsError(f"{folder} holds {other[0]}: an index needs a folder of its own")
 
 
 def _claim(building: Path, settings: dict) -> None:
@@ -82,41 +99,47 @@ def _claim(building: Path, settings: dict) -> None:
     write_whole(path, json.dumps(settings))
 
 
-def _chunk_folders(building: Path) -> list[Path]:
-    """Those of finished chunks, in order, up to the first gap."""
-    found: list[Path] = []
-    expected = 0
-    for path in sorted(path for path in building.iterdir() if path.name.isdecimal()):
-        if int(path.name) != expected:
-            break
-        found.append(path)
-        expected += len(np.load(path / "lengths.npy", mmap_mode="r"))
+def _whole_chunks(building: Path) -> dict[int, int]:
+    """First document -> number of documents, of chunks that are as they were written."""
+    found = {}
+    for path in building.iterdir():
+        if not path.name.isdecimal():
+            continue
+        try:
+            seals = json.loads((path / _SEALS).read_text(encoding="utf-8"))
+            for name, seal in seals.items():
+                Seal(**seal).check(path / f"{name}.npy", whole=True)
+        except (OSError, ValueError):
+            continue  # it is made again
+        found[int(path.name)] = len(np.load(path / "lengths.npy", mmap_mode="r"))
     return found
 
 
-def _documents_of(folders: Sequence[Path]) -> int:
-    if not folders:
-        return 0
-    return int(folders[-1].name) + len(np.load(folders[-1] / "lengths.npy", mmap_mode="r"))
+def _missing(texts: Iterator[str], whole: dict[int, int], characters: int) -> Iterator[_Run]:
+    """The runs of texts whose chunks are not there."""
+    first = 0
+    while True:
+        if first in whole:
+            first += sum(1 for _ in islice(texts, whole[first]))
+            continue
+        run = next(iter(in_chunks(texts, characters)), None)
+        if run is None:
+            return
+        yield first, run
+        first += len(run)
 
 
-def _write_chunks(
-    runs: Iterable[Sequence[str]], building: Path, first: int, processes: int
-) -> Iterator[int]:
+def _write_chunks(runs: Iterable[_Run], building: Path, processes: int) -> Iterator[int]:
     """Write a chunk a run; yields how many documents are done after each."""
     if processes == 1:
-        for run in runs:
+        for first, run in runs:
             _write_chunk(run, building, first)
-            first += len(run)
-            yield first
+            yield first + len(run)
         return
-    pool: Executor = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     waiting: deque[tuple[int, Future[None]]] = deque()
-    with pool:
-        for run in runs:
-            job = pool.submit(_write_chunk, run, building, first)
-            first += len(run)
-            waiting.append((first, job))
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for first, run in runs:
+            waiting.append((first + len(run), pool.submit(_write_chunk, run, building, first)))
             # One more than can be worked on: no worker waits, and few texts are held.
             if len(waiting) > processes:
                 yield _finished(waiting)
@@ -135,13 +158,22 @@ def _write_chunk(run: Sequence[str], building: Path, first: int) -> None:
     draft, final = building / f"{first:010}.draft", building / f"{first:010}"
     for stale in (draft, final):
         shutil.rmtree(stale, ignore_errors=True)
-    write_arrays(chunk_of(run).arrays(), draft)
-    os.rename(draft, final)
+    arrays = chunk_of(run).arrays()
+    write_arrays(arrays, draft)
+    seals = {name: asdict(Seal.of(draft / f"{name}.npy")) for name in arrays}
+    write_whole(draft / _SEALS, json.dumps(seals))
+    put(draft, final)
 
 
-def _read_chunk(path: Path) -> Chunk:
-    arrays: dict = read_arrays(path)
-    return Chunk(**arrays)
+def _read_chunks(building: Path) -> list[Chunk]:
+    """All of them, in order, memory-mapped."""
+    chunks: list[Chunk] = []
+    first = 0
+    while (path := building / f"{first:010}").is_dir():
+        arrays: dict = read_arrays(path)
+        chunks.append(Chunk(**arrays))
+        first += len(chunks[-1].lengths)
+    return chunks
 
 
 def room_in(folder: Path) -> Callable[[str, int, DTypeLike], Array]:

@@ -3,9 +3,7 @@
 The manifest comes last: a folder without one is not a finished index.
 """
 
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,9 +12,10 @@ import numpy as np
 
 from agentgym_envs.retrieval.bm25.analysis import ANALYSER
 from agentgym_envs.retrieval.bm25.postings import Array, Postings
+from agentgym_envs.retrieval.disk import Seal, sync, write_whole
 
 MANIFEST = "manifest.json"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +57,9 @@ def _read(path: Path) -> Array:
 def write_manifest(folder: Path, postings: Postings, corpus: str, check: Check) -> None:
     """Seal an index whose arrays are in the folder. `corpus`: fingerprint, "" where unknown."""
     k1, b = postings.constants.tolist()
+    files = {name: folder / f"{name}.npy" for name in postings.arrays()}
+    for place in (*files.values(), folder):
+        sync(place)
     manifest = {
         "format": "bm25",
         "version": VERSION,
@@ -68,17 +70,10 @@ def write_manifest(folder: Path, postings: Postings, corpus: str, check: Check) 
         "documents": len(postings.lengths),
         "terms": len(postings.starts) - 1,
         "postings": len(postings.documents),
-        "sha256": {name: _digest(folder / f"{name}.npy") for name in postings.arrays()},
+        "files": {name: asdict(Seal.of(path)) for name, path in files.items()},
         "check": asdict(check),
     }
     write_whole(folder / MANIFEST, json.dumps(manifest, indent=1))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there entirely or not at all."""
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def read_index(
@@ -86,7 +81,8 @@ def read_index(
 ) -> tuple[Postings, str, Check]:
     """An index, the fingerprint of its corpus, and its check.
 
-    corpus: the fingerprint it must have. verify: read every byte and compare its checksum.
+    corpus: the fingerprint it must have. verify: compare every byte with its checksum, not only
+    a sample of them.
     Raises FileNotFoundError where there is no finished index, ValueError for one of another
     version, analyser or corpus, or a damaged one.
     """
@@ -101,10 +97,8 @@ def read_index(
                 f"the index in {folder} was made with {what} {is_!r}, not {wanted!r}: "
                 "build it anew in another folder"
             )
-    if verify:
-        for name, digest in manifest["sha256"].items():
-            if _digest(folder / f"{name}.npy") != digest:
-                raise ValueError(f"{folder / name}.npy has changed since: build the index anew")
+    for name, seal in manifest["files"].items():
+        Seal(**seal).check(folder / f"{name}.npy", whole=verify)
     postings = Postings.from_arrays(read_arrays(folder))
     sizes = len(postings.lengths), len(postings.starts) - 1, len(postings.documents)
     if sizes != (manifest["documents"], manifest["terms"], manifest["postings"]):
@@ -126,8 +120,3 @@ def _manifest(folder: Path) -> dict:
     if not isinstance(manifest, dict) or manifest.get("format") != "bm25":
         raise ValueError(f"{path} does not describe a BM25 index: is this another folder?")
     return manifest
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

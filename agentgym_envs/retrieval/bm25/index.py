@@ -1,5 +1,7 @@
 """BM25 as Lucene scores it, without Java: the same terms, arithmetic, order and scores."""
 
+import math
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -12,18 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentgym_envs.retrieval.bm25.analysis import analyze
-from agentgym_envs.retrieval.bm25.build import Progress, write_postings
-from agentgym_envs.retrieval.bm25.chunks import chunk_of, in_chunks
-from agentgym_envs.retrieval.bm25.files import (
-    MANIFEST,
-    Check,
-    read_index,
-    write_arrays,
-    write_manifest,
+from agentgym_envs.retrieval.bm25.build import (
+    LOCK,
+    Progress,
+    discard_chunks,
+    is_finished,
+    write_postings,
 )
+from agentgym_envs.retrieval.bm25.chunks import chunk_of, in_chunks
+from agentgym_envs.retrieval.bm25.files import Check, read_index, write_arrays, write_manifest
 from agentgym_envs.retrieval.bm25.merge import merged
 from agentgym_envs.retrieval.bm25.numpy_search import Found, NumpySearch
 from agentgym_envs.retrieval.bm25.postings import Array, Postings, Vocabulary
+from agentgym_envs.retrieval.disk import locked, put
 
 Engine = Literal["auto", "numpy", "numba"]
 # Below this many documents NumPy is fast enough, and starting numba takes a second.
@@ -80,20 +83,42 @@ class BM25:
         progress: Progress | None = None,
         engine: Engine = "auto",
     ) -> "BM25":
-        """Index texts into a folder and open it, in bounded memory.
+        """The index of texts in a folder: opened if it is finished, else made in bounded memory.
 
-        A build that was interrupted goes on where it stopped, given the same texts again.
+        A build that was interrupted goes on where it stopped, given the same texts again. One
+        process builds; others that want the same wait for it. corpus: the texts' fingerprint.
         processes: how many analyse texts at once. progress: told the documents done.
 
-        Raises ValueError where an unfinished build of something else is in that folder.
+        Raises ValueError where an index of something else is in that folder, finished or not, and
+        FileExistsError where other things are, or an index and the texts have no fingerprint.
         """
         _check_constants(k1, b)
         place = Path(folder)
-        postings = write_postings(
-            texts, place, corpus=corpus, k1=k1, b=b, processes=processes, progress=progress
-        )
-        write_manifest(place, postings, corpus, cls(postings, engine="numpy")._check())
-        return cls.open(place, engine=engine)
+        place.mkdir(parents=True, exist_ok=True)
+        if not is_finished(place):
+            with locked(place / LOCK):
+                if not is_finished(place):  # still, after waiting
+                    made = write_postings(
+                        texts,
+                        place,
+                        corpus=corpus,
+                        k1=k1,
+                        b=b,
+                        processes=processes,
+                        progress=progress,
+                    )
+                    write_manifest(place, made, corpus, cls(made, engine="numpy")._check())
+        elif not corpus:
+            raise FileExistsError(f"{place} holds an index already: choose another folder")
+        discard_chunks(place)
+        index = cls.open(place, corpus=corpus, engine=engine)
+        for name, found, wanted in zip(("k1", "b"), index.constants, (k1, b), strict=True):
+            if not math.isclose(found, wanted, rel_tol=1e-6):
+                raise ValueError(
+                    f"the index in {place} has {name} = {found:g}, not {wanted:g}: set {name} to "
+                    "that, or build into another folder"
+                )
+        return index
 
     @classmethod
     def open(
@@ -106,7 +131,8 @@ class BM25:
     ) -> "BM25":
         """The index saved in a folder, memory-mapped: it takes the memory of what is searched.
 
-        corpus: the fingerprint it must have. verify: read all of it and compare its checksums.
+        corpus: the fingerprint it must have. verify: read all of it and compare its checksums; a
+        sample of every file is compared in any case.
 
         Raises FileNotFoundError where there is none, ValueError for one of another version,
         analyser or corpus, a damaged one, or one that does not find what it found when made.
@@ -126,11 +152,15 @@ class BM25:
         return self.postings.arrays()
 
     def save(self, folder: str | PathLike[str]) -> None:
-        """Write the index into a folder, in place of one that is there."""
+        """Write the index into a new or empty folder. Raises FileExistsError for any other."""
         place = Path(folder)
-        (place / MANIFEST).unlink(missing_ok=True)
-        write_arrays(self.arrays(), place)
-        write_manifest(place, self.postings, self.corpus, self._check())
+        if place.exists() and any(place.iterdir()):
+            raise FileExistsError(f"{place} is not empty: an index needs a folder of its own")
+        draft = place.with_name(f"{place.name}.draft")
+        shutil.rmtree(draft, ignore_errors=True)
+        write_arrays(self.arrays(), draft)
+        write_manifest(draft, self.postings, self.corpus, self._check())
+        put(draft, place)
 
     def __len__(self) -> int:
         return len(self.postings.lengths)

@@ -37,10 +37,11 @@ class BM25Retriever:
         progress: Progress | None = None,
         engine: Engine = "auto",
     ) -> "BM25Retriever":
-        """Index a corpus, in memory or into a folder. progress: passages done, and in all.
+        """Index a corpus in memory; or open its index in a folder, made there if it is missing.
 
-        In a folder a build that was interrupted goes on where it stopped; `processes` is how many
-        processes analyse there. Raises ValueError where the folder holds another unfinished build.
+        progress: passages done, and in all. processes: how many analyse, for a folder. There one
+        process builds while others wait, and an interrupted build goes on where it stopped.
+        Raises as `BM25.build_in`: also where the folder holds an index of something else.
         """
         named = corpus.fingerprint
         texts = (passage.contents for passage in corpus)
@@ -57,13 +58,6 @@ class BM25Retriever:
             engine=engine,
         )  # fmt: skip
         return cls(corpus, index)
-
-    @classmethod
-    def open(
-        cls, folder: str | PathLike[str], corpus: Corpus, *, engine: Engine = "auto"
-    ) -> "BM25Retriever":
-        """The index saved in a folder. Raises as `BM25.open`: also when it is of another corpus."""
-        return cls(corpus, BM25.open(folder, corpus=corpus.fingerprint, engine=engine))
 
     @property
     def fingerprint(self) -> str:

@@ -1,14 +1,14 @@
 """Indexes of faiss (IVF, HNSW, flat), as files that it wrote or that are built here.
 
-`<file>.json` beside a file that was built here says which vectors it was built from. A file from
-elsewhere has none; of it only the sizes can be checked.
+`<file>.json` beside a file that was built here says which vectors it was built from, and what it is
+to the last byte. A file from elsewhere has none; of it only the sizes can be checked.
 """
 
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from agentgym_envs.retrieval.corpus import Progress
-from agentgym_envs.retrieval.dense.vectors import Vectors, to_float32, write_json
+from agentgym_envs.retrieval.dense.vectors import Vectors, to_float32
+from agentgym_envs.retrieval.disk import Seal, locked, put, sample, write_whole
 from agentgym_envs.retrieval.needs import needed
 
 _ROWS = 65_536  # added at a time
@@ -72,7 +73,9 @@ class FaissIndex:
             except RuntimeError as error:
                 kind = type(self._index).__name__
                 raise ValueError(f"{self.path} is an {kind} and has no setting {name!r}") from error
-        self._fingerprint = _fingerprint(self.path, self.settings)
+        known = json.dumps(said, sort_keys=True) if said else sample(self.path)
+        named = repr((sorted(self.settings.items()), known))
+        self._fingerprint = hashlib.sha256(named.encode()).hexdigest()
 
     @property
     def count(self) -> int:
@@ -84,7 +87,7 @@ class FaissIndex:
 
     @property
     def fingerprint(self) -> str:
-        """sha256 (hexadecimal) of settings, and of the manifest or else the file's ends."""
+        """sha256 (hexadecimal) of settings, and of the manifest or else a sample of the file."""
         return self._fingerprint
 
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -107,13 +110,35 @@ def build_faiss(
 ) -> None:
     """Build an index file of all vectors, and its manifest beside it.
 
-    kind: as faiss's index_factory reads it: "Flat", "HNSW32", "IVF4096,SQ8"; None: IVF with SQ8
-    and 4 sqrt(count) lists. progress: told the vectors added and all.
-    Raises ValueError for a kind that faiss does not know.
+    A file that is there already is compared with what was written, to the last byte, and left as
+    it is; a build that was stopped begins again. kind: as faiss's index_factory reads it: "Flat",
+    "HNSW32", "IVF4096,SQ8"; None: IVF with SQ8 and 4 sqrt(count) lists. progress: told the vectors
+    added and all.
+    Raises ValueError for a kind that faiss does not know, and a file that is damaged or of other
+    vectors or another kind; FileExistsError for one that was not built here.
     """
-    faiss = needed("faiss")
     path = Path(path)
     kind = kind or f"IVF{max(1, round(4 * math.sqrt(vectors.count)))},SQ8"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with locked(path.with_name(f"{path.name}.lock")):
+            if not path.exists():  # still, after waiting
+                _make(vectors, path, kind, progress)
+                return
+    _check_whole(path, vectors, kind)
+
+
+def _make(vectors: Vectors, path: Path, kind: str, progress: Progress | None) -> None:
+    part = path.with_name(f"{path.name}.part")
+    _write(vectors, part, kind, progress)
+    said = {"vectors": vectors.fingerprint, "kind": kind, "file": asdict(Seal.of(part))}
+    # First: a file under its own name without a manifest would be taken for somebody else's.
+    write_whole(_manifest_path(path), json.dumps(said, indent=1))
+    put(part, path)
+
+
+def _write(vectors: Vectors, part: Path, kind: str, progress: Progress | None) -> None:
+    faiss = needed("faiss")
     try:
         index = faiss.index_factory(vectors.dimension, kind, faiss.METRIC_INNER_PRODUCT)
     except RuntimeError as error:
@@ -125,12 +150,18 @@ def build_faiss(
         index.add(to_float32(rows, vectors.best_form, scales))
         if progress is not None:
             progress(first + len(rows), vectors.count)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
     faiss.write_index(index, str(part))
-    os.replace(part, path)
-    said = {"vectors": vectors.fingerprint, "kind": kind, "faiss": faiss.__version__}
-    write_json(_manifest_path(path), {**said, "bytes": path.stat().st_size})
+
+
+def _check_whole(path: Path, vectors: Vectors, kind: str) -> None:
+    """Raises where a file that is there is not the index that these settings would make."""
+    said = _manifest(path)
+    if not said:
+        raise FileExistsError(f"{path} is there and was not built here: choose another file")
+    if said["vectors"] != vectors.fingerprint or said["kind"] != kind:
+        what = "of other vectors" if said["kind"] == kind else f"a {said['kind']}, not a {kind}"
+        raise ValueError(f"{path} is an index {what}: choose another file")
+    Seal(**said["file"]).check(path, whole=True)
 
 
 class Searchable(Protocol):
@@ -158,25 +189,12 @@ def _manifest_path(path: Path) -> Path:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
+    """What is known of a file that was built here. Raises ValueError where it has changed."""
     beside = _manifest_path(path)
     if not beside.is_file():
         return {}
     said = json.loads(beside.read_text(encoding="utf-8"))
-    if said["bytes"] != path.stat().st_size:
-        raise ValueError(f"{path} is not the file that {beside.name} speaks of: build it again")
+    if not isinstance(said, dict) or "file" not in said:
+        raise ValueError(f"{beside} does not say what {path.name} is: remove both and build again")
+    Seal(**said["file"]).check(path)
     return said
-
-
-def _fingerprint(path: Path, settings: Mapping[str, int]) -> str:
-    sha = hashlib.sha256(repr(sorted(settings.items())).encode())
-    said = _manifest(path)
-    if said:
-        sha.update(json.dumps(said, sort_keys=True).encode())
-        return sha.hexdigest()
-    size, block = path.stat().st_size, 1 << 16
-    sha.update(str(size).encode())
-    with path.open("rb") as file:
-        for at in range(64):
-            file.seek(max(size - block, 0) * at // 63)
-            sha.update(file.read(block))
-    return sha.hexdigest()

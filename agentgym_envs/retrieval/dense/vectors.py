@@ -8,7 +8,6 @@ faiss index, at an offset.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from os import PathLike
@@ -17,8 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from agentgym_envs.retrieval.corpus import Progress
+from agentgym_envs.retrieval.disk import sample, write_whole
 
-VERSION = 1
+VERSION = 2
 FORMS = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 MANIFEST = "manifest.json"
 
@@ -35,13 +35,26 @@ class Manifest:
     corpus: str  # fingerprint
     chunk: int  # rows a checksum
     checksums: dict[str, list[str]] = field(default_factory=dict)  # form -> sha256 of each chunk
+    samples: dict[str, str] = field(default_factory=dict)  # file -> sha256 of a sample of it
+    # form -> the largest distance of a row as it is stored from the row itself
+    residuals: dict[str, float] = field(default_factory=dict)
+    norm: float = 0.0  # of the longest row
     outside: tuple[str, int] | None = None  # file of the float32 form, bytes before its first row
 
     @property
     def fingerprint(self) -> str:
         """sha256 (hexadecimal) of all that the manifest says, wherever its files lie."""
-        said = asdict(self) | {"outside": self.outside is not None}
+        said = {k: v for k, v in asdict(self).items() if k not in ("samples", "outside")}
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def files(self, folder: Path) -> dict[str, tuple[Path, int]]:
+        """Form, or "scales" of int8 -> the file that it lies in, and the bytes before it there."""
+        files = {form: (folder / f"{form}.bin", 0) for form in self.forms}
+        if self.outside is not None and "float32" in files:
+            files["float32"] = Path(self.outside[0]), self.outside[1]
+        if "int8" in files:
+            files["scales"] = folder / "int8.scales.bin", 0
+        return files
 
 
 class Vectors:
@@ -65,10 +78,11 @@ class Vectors:
         """Vectors in memory from a float32 matrix [N, dimension]."""
         matrix = np.ascontiguousarray(matrix, np.float32)
         count, dimension = matrix.shape
-        matrices, scales = {}, None
+        matrices, scales, residuals = {}, None, {}
         for form in checked_forms(forms):
             matrices[form], found = to_form(matrix, form)
             scales = found if form == "int8" else scales
+            residuals[form] = residual(matrix, matrices[form], form, found)
         manifest = Manifest(
             count=count,
             dimension=dimension,
@@ -77,6 +91,8 @@ class Vectors:
             corpus=corpus,
             chunk=max(count, 1),
             checksums={"float32": [hashlib.sha256(matrix.data).hexdigest()]},
+            residuals=residuals,
+            norm=longest(matrix),
         )
         return Vectors(manifest, matrices, scales)
 
@@ -84,7 +100,7 @@ class Vectors:
     def open(
         folder: str | PathLike[str], *, corpus: str | None = None, encoder: str | None = None
     ) -> "Vectors":
-        """The vectors of a folder, memory-mapped; its sizes, first and last rows are checked.
+        """The vectors of a folder, memory-mapped; of its files sizes and a sample are checked.
 
         corpus, encoder: fingerprints that they should belong to.
         Raises FileNotFoundError; ValueError where they belong to something else, are not finished,
@@ -93,19 +109,16 @@ class Vectors:
         folder = Path(folder)
         manifest = read_manifest(folder)
         belongs_to(folder, manifest, corpus=corpus, encoder=encoder)
+        files = manifest.files(folder)
         shape = (manifest.count, manifest.dimension)
-        matrices = {}
-        for form in manifest.forms:
-            path, offset = folder / f"{form}.bin", 0
-            if form == "float32" and manifest.outside is not None:
-                path, offset = Path(manifest.outside[0]), manifest.outside[1]
-            matrices[form] = _mapped(path, FORMS[form], shape, offset)
+        matrices = {form: _mapped(*files[form], FORMS[form], shape) for form in manifest.forms}
         scales = None
         if "int8" in matrices:
-            scales = _mapped(folder / "int8.scales.bin", np.float32, shape[:1], 0)
-        vectors = Vectors(manifest, matrices, scales)
-        vectors._check({0, max(-(-manifest.count // manifest.chunk) - 1, 0)}, None)
-        return vectors
+            scales = _mapped(*files["scales"], np.float32, shape[:1])
+        for name, (path, first) in files.items():
+            if sample(path, first) != manifest.samples.get(name):
+                raise ValueError(f"{path} is not what was written: make this folder again")
+        return Vectors(manifest, matrices, scales)
 
     @property
     def count(self) -> int:
@@ -126,7 +139,17 @@ class Vectors:
 
     def check(self, progress: Progress | None = None) -> None:
         """Read everything and compare it with the checksums. Raises ValueError naming the rows."""
-        self._check(set(range(-(-self.count // self.manifest.chunk))), progress)
+        chunk = self.manifest.chunk
+        for number, first in enumerate(range(0, self.count, chunk)):
+            rows = slice(first, min(first + chunk, self.count))
+            for form, sums in self.manifest.checksums.items():
+                if form in self.matrices and sums[number] != self._checksum(form, rows):
+                    raise ValueError(
+                        f"the {form} vectors of rows {first} to {rows.stop} are not what was "
+                        "written: make this folder again"
+                    )
+            if progress is not None:
+                progress(rows.stop, self.count)
 
     def rows(self, numbers: np.ndarray, form: str | None = None) -> np.ndarray:
         """These rows as float32, from the most precise form or the one named.
@@ -142,22 +165,9 @@ class Vectors:
         for first in range(0, self.count, rows):
             yield first, self.matrices[form][first : first + rows]
 
-    def _check(self, chunks: set[int], progress: Progress | None) -> None:
-        manifest = self.manifest
-        for done, chunk in enumerate(sorted(chunks), start=1):
-            first = chunk * manifest.chunk
-            rows = slice(first, first + manifest.chunk)
-            for form, sums in manifest.checksums.items():
-                scales = self.scales[rows] if form == "int8" and self.scales is not None else None
-                if form in self.matrices and sums[chunk] != checksum(
-                    self.matrices[form][rows], scales
-                ):
-                    raise ValueError(
-                        f"the {form} vectors of rows {first} to {min(rows.stop, self.count)} are "
-                        "not what was written: make this folder again"
-                    )
-            if progress is not None:
-                progress(done, len(chunks))
+    def _checksum(self, form: str, rows: slice) -> str:
+        scales = self.scales[rows] if form == "int8" and self.scales is not None else None
+        return checksum(self.matrices[form][rows], scales)
 
 
 def checksum(rows: np.ndarray, scales: np.ndarray | None) -> str:
@@ -203,6 +213,16 @@ def to_float32(rows: np.ndarray, form: str, scales: np.ndarray | None) -> np.nda
     return np.ascontiguousarray(rows)
 
 
+def residual(rows: np.ndarray, stored: np.ndarray, form: str, scales: np.ndarray | None) -> float:
+    """The largest distance between a float32 row and what is stored of it.  [n, dimension], ..."""
+    return 0.0 if form == "float32" else longest(rows - to_float32(stored, form, scales))
+
+
+def longest(rows: np.ndarray) -> float:
+    """The largest norm of a row.  [n, dimension]"""
+    return float(np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64).max(initial=0.0)))
+
+
 def belongs_to(
     folder: Path, manifest: Manifest, *, corpus: str | None, encoder: str | None
 ) -> None:
@@ -226,6 +246,8 @@ def read_manifest(folder: Path) -> Manifest:
             f"no finished vectors in {folder} (it has no {MANIFEST}): make them with build_vectors"
         )
     said = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(said, dict) or "forms" not in said:
+        raise ValueError(f"{path} does not describe vectors: is this another folder?")
     if said.get("version") != VERSION:
         raise ValueError(f"{path} has version {said.get('version')}, this reads {VERSION}")
     said["forms"] = tuple(said["forms"])
@@ -233,14 +255,12 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(**said)
 
 
-def write_json(path: Path, said: object) -> None:
-    """Write a small file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(said, indent=1, sort_keys=True), encoding="utf-8")
-    os.replace(part, path)
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Seal a folder whose files are written."""
+    write_whole(folder / MANIFEST, json.dumps(asdict(manifest), indent=1, sort_keys=True))
 
 
-def _mapped(path: Path, dtype: type, shape: tuple[int, ...], offset: int) -> np.ndarray:
+def _mapped(path: Path, offset: int, dtype: type, shape: tuple[int, ...]) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"no vectors at {path}, where the manifest says they are")
     wanted = int(np.prod(shape)) * np.dtype(dtype).itemsize + offset

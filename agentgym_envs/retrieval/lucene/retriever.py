@@ -1,21 +1,30 @@
-"""BM25 by Lucene itself, through pyserini: the reference to compare with. Needs Java."""
+"""BM25 by Lucene itself, through pyserini: the reference to compare with. Needs Java.
+
+`agentgym.json` in an index that was built here, which Lucene leaves alone, says which corpus it is
+of and what its files are. An index from elsewhere has none: only its count can be checked.
+"""
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from agentgym_envs.retrieval.corpus import Corpus
 from agentgym_envs.retrieval.corpus_file import parse_line
+from agentgym_envs.retrieval.disk import Seal, locked, put, write_whole
 from agentgym_envs.retrieval.lucene.java import check_java, lucene_searcher, placeholder_key
 from agentgym_envs.retrieval.needs import needed
 from agentgym_envs.retrieval.types import Hit, Passage, RetrievalError
+
+MANIFEST = "agentgym.json"
 
 
 class LuceneRetriever:
@@ -36,7 +45,7 @@ class LuceneRetriever:
         corpus: where passages are read; None: the texts that the index stores. threads: of Java,
         for several queries at once.
         Raises what `java.lucene_searcher` raises, FileNotFoundError, and ValueError for an
-        unknown name or another count than the corpus has.
+        unknown name, a damaged index or one of another corpus.
         """
         if threads < 1:
             raise ValueError(f"threads should be at least 1, got {threads}")
@@ -45,6 +54,8 @@ class LuceneRetriever:
                 f"no Lucene index in {index}: make one with build_lucene_index, or set prebuilt "
                 "for a name of pyserini's"
             )
+        if not prebuilt:
+            _check(Path(index), corpus)
         searcher = lucene_searcher()
         self._java_error: type[Exception] = needed("jnius").JavaException
         self._searcher = _opened(searcher, str(index), prebuilt)
@@ -116,15 +127,42 @@ def build_lucene_index(
 ) -> None:
     """Index the contents of all passages with pyserini's own command, in a process of its own.
 
-    store_text: keep the passages in the index, which then needs no corpus beside it.
-    Raises what `java.lucene_searcher` raises, FileExistsError for a folder that is not
-    empty, and RetrievalError with what the command said last where it fails.
+    An index that is there already is compared with what was written, to the last byte, and left as
+    it is; a build that was stopped begins again. store_text: keep the passages in the index, which
+    then needs no corpus beside it.
+    Raises what `java.lucene_searcher` raises, FileExistsError for a folder of other things,
+    ValueError for an index that is damaged or of another corpus, and RetrievalError with what the
+    command said last where it fails.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()):
+    if not _is_taken(folder):
+        check_java()
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with locked(folder.with_name(f"{folder.name}.lock")):
+            if not _is_taken(folder):  # still, after waiting
+                _make(corpus, folder, threads, store_text)
+                return
+    if not (folder / MANIFEST).is_file():
         raise FileExistsError(f"{folder} is not empty: an index needs a folder of its own")
-    check_java()
-    folder.mkdir(parents=True, exist_ok=True)
+    _check(folder, corpus, whole=True)
+
+
+def _is_taken(folder: Path) -> bool:
+    return folder.exists() and any(folder.iterdir())
+
+
+def _make(corpus: Corpus, folder: Path, threads: int, store_text: bool) -> None:
+    draft = folder.with_name(f"{folder.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    _index(corpus, draft, threads, store_text)
+    files = {path.name: asdict(Seal.of(path)) for path in sorted(draft.iterdir())}
+    said = {"corpus": corpus.fingerprint, "files": files}
+    write_whole(draft / MANIFEST, json.dumps(said, indent=1))
+    put(draft, folder)
+
+
+def _index(corpus: Corpus, folder: Path, threads: int, store_text: bool) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent) as lines, placeholder_key() as environment:
         with (Path(lines) / "passages.jsonl").open("w", encoding="utf-8") as file:
             for passage in corpus:
@@ -137,6 +175,21 @@ def build_lucene_index(
     if ran.returncode or not _segments_file(folder):
         said = "\n".join((ran.stdout + ran.stderr).strip().splitlines()[-8:])
         raise RetrievalError(f"pyserini could not index into {folder}; it said:\n{said}")
+
+
+def _check(folder: Path, corpus: Corpus | None, *, whole: bool = False) -> None:
+    """Raises ValueError where an index that was built here is damaged or of another corpus."""
+    manifest = folder / MANIFEST
+    if not manifest.is_file():
+        return
+    said = json.loads(manifest.read_text(encoding="utf-8"))
+    if corpus is not None and said["corpus"] != corpus.fingerprint:
+        raise ValueError(
+            f"the index in {folder} is of corpus {said['corpus'][:12]}, not of "
+            f"{corpus.fingerprint[:12]}: build one of this corpus in another folder"
+        )
+    for name, seal in said["files"].items():
+        Seal(**seal).check(folder / name, whole=whole)
 
 
 def _opened(searcher: Any, index: str, prebuilt: bool) -> Any:

@@ -3,10 +3,14 @@
 While a search runs, the queries that come in wait and make the next batch. Where nobody else is
 about, a query is searched at once; after a batch of several it waits, at most for the window, for
 as many others as there were last time, since agents that were answered together ask together.
+
+A batch that fails is searched again in halves, so that a query no engine can take fails those who
+asked for it and nobody else.
 """
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -85,6 +89,7 @@ class Batcher:
         self._free = threads
         self._waiting: dict[int, dict[str, _Asked]] = {}  # k -> query -> who wants it
         self._searched: dict[tuple[str, int], _Asked] = {}
+        self._failed: deque[tuple[dict[str, _Asked], int]] = deque()  # halves, to be searched again
         self._timer: asyncio.Handle | None = None
         self._crowd = 1  # size of the last batch
         self._pace = 0.0  # seconds that a query of the last batch took
@@ -175,10 +180,18 @@ class Batcher:
     def _take(self) -> tuple[dict[str, _Asked], int]:
         """The queries of the next batch, all of one k: top 3 of 10 need not be top 3 of 3.
 
-        Ks take turns. Queries whose callers have all gone are dropped.
+        Ks take turns, after what failed. Queries whose callers have all gone are dropped.
         """
         taken: dict[str, _Asked] = {}
         k = 0
+        while self._failed and not taken:
+            half, k = self._failed.popleft()
+            self.queued -= len(half)
+            for query, one in half.items():
+                if one.calls:
+                    taken[query] = one
+                else:
+                    del self._searched[query, k]
         while self._waiting and not taken:
             k = next(iter(self._waiting))
             waiting = self._waiting.pop(k)
@@ -202,11 +215,32 @@ class Batcher:
         seconds = perf_counter() - began
         self._free += 1
         self._crowd, self._pace = len(taken), seconds / len(taken)
-        for query in taken:
-            del self._searched[query, k]
         error = done.exception()
         if error is None and len(done.result()) != len(taken):
             error = RuntimeError(f"{len(taken)} queries got {len(done.result())} answers")
+        if error is not None and len(taken) > 1:
+            self._halve(taken, k)
+        else:
+            self._tell(taken, k, done, error)
+        self._on_batch(len(taken), seconds)
+        self._plan()
+
+    def _halve(self, taken: dict[str, _Asked], k: int) -> None:
+        """Put a batch that failed back, in two; who asks for its queries meanwhile joins in."""
+        waiting = list(taken.items())
+        middle = len(waiting) // 2
+        self._failed += [(dict(waiting[:middle]), k), (dict(waiting[middle:]), k)]
+        self.queued += len(waiting)
+
+    def _tell(
+        self,
+        taken: dict[str, _Asked],
+        k: int,
+        done: Future[list[Answer]],
+        error: BaseException | None,
+    ) -> None:
+        for query in taken:
+            del self._searched[query, k]
         for place, one in enumerate(taken.values()):
             if error is None:
                 one.answer = done.result()[place]
@@ -215,5 +249,3 @@ class Batcher:
                     call.one_more()
                 else:
                     call.fail(error)
-        self._on_batch(len(taken), seconds)
-        self._plan()

@@ -13,7 +13,13 @@ from time import monotonic, sleep
 from typing import Any
 
 from agentgym_envs.retrieval.serve.connections import Connections, NoAnswer, Reply
-from agentgym_envs.retrieval.serve.dialects import DIALECTS, Dialect, read_response, write_request
+from agentgym_envs.retrieval.serve.dialects import (
+    DIALECTS,
+    Dialect,
+    Limits,
+    read_response,
+    write_request,
+)
 from agentgym_envs.retrieval.types import Hit, RetrievalError
 
 TOKEN_VARIABLE = "AGENTGYM_RETRIEVE_TOKEN"
@@ -27,6 +33,9 @@ class HTTPRetriever:
     A failed request is made again, on another server where there is one that works, else after a
     pause that doubles each time, longer where the server says so (Retry-After). With the defaults
     a server may be away for half a minute before anybody notices.
+
+    Our servers name their retriever with every answer: one that answers by another than before, or
+    than its neighbours, is an error. Published servers name none, and are taken at their word.
 
     Standard library only (http.client): no extra is needed to use a server, and one exchange costs
     a third of what httpx takes.
@@ -47,8 +56,9 @@ class HTTPRetriever:
     ) -> None:
         """url: of servers that answer alike, with or without `/retrieve`.
 
-        dialect: search_r1 sends all queries of a call together, at most `per_request` a request;
-        verl_agent one a request, `concurrency` at a time.
+        dialect: search_r1 sends all queries of a call together, at most `per_request` a request and
+        not so many that our servers would refuse the passages; verl_agent one a request,
+        `concurrency` at a time.
         token: a bearer token; None: the environment variable AGENTGYM_RETRIEVE_TOKEN, if set.
         timeout: seconds of silence after which an attempt has failed. attempts: in all, of one
         request. Pauses in seconds; each is shortened at random by up to a half.
@@ -81,10 +91,15 @@ class HTTPRetriever:
         self._headers = {"Content-Type": "application/json"}
         token = token or os.environ.get(TOKEN_VARIABLE)
         if token:
+            if not (token.isascii() and token.isprintable() and token == token.strip()):
+                raise ValueError(  # which does not show it
+                    "the token should be ASCII characters without line breaks or blanks around it"
+                )
             self._headers["Authorization"] = f"Bearer {token}"
         self._servers = [_Server(Connections(one, timeout)) for one in urls]
         self._turns = itertools.count()
         self._dice = random.SystemRandom()  # of the system: forked processes must not agree
+        self._served: str | None = None  # the fingerprint that servers have told
         self._fingerprint: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -94,14 +109,11 @@ class HTTPRetriever:
     def fingerprint(self) -> str:
         """What the servers' `/health` names; of their addresses where they have no such page.
 
-        Asked for once. Raises RetrievalError where no server answers, or two name different ones.
+        Asked for once, with as much patience as a search has. Raises RetrievalError where no server
+        answers, or two name different ones.
         """
         if self._fingerprint is None:
-            named = self._named()
-            if len(set(named.values())) > 1:
-                said = ", ".join(f"{url}: {name[:12]}" for url, name in named.items())
-                raise RetrievalError(f"the servers do not answer alike ({said})")
-            self._fingerprint = next(iter(named.values()))
+            self._fingerprint = self._asked()
         return self._fingerprint
 
     def search(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -112,7 +124,8 @@ class HTTPRetriever:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        size = self._per_request if self._dialect == "search_r1" else 1
+        most = max(1, min(self._per_request, Limits().passages // k))
+        size = most if self._dialect == "search_r1" else 1
         parts = [queries[at : at + size] for at in range(0, len(queries), size)]
         if len(parts) <= 1 or self._dialect == "search_r1":
             answers = [self._ask(part, k) for part in parts]
@@ -128,32 +141,51 @@ class HTTPRetriever:
 
     def _ask(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         body = write_request(queries, k, self._dialect)
+        server, attempt, reply = self._persist("/retrieve", body)
+        if reply.status != 200:
+            raise _failure(server, "/retrieve", attempt, _told(reply))
+        self._compare(server, reply.fingerprint)
+        try:
+            return read_response(reply.body, len(queries), k)
+        except ValueError as error:
+            raise _failure(server, "/retrieve", attempt, str(error)) from error
+
+    def _persist(self, path: str, body: bytes | None = None) -> "tuple[_Server, int, Reply]":
+        """Who replied, at which attempt, and what. Raises RetrievalError after the last attempt."""
         for attempt in range(1, self._attempts + 1):
             server = self._chosen()
             try:
-                reply = self._tried(server, body)
+                return server, attempt, self._tried(server, path, body)
             except _Passing as trouble:
                 if attempt == self._attempts:
-                    raise _failure(server.url, attempt, str(trouble)) from trouble
-                self._pause(server, attempt, trouble)
-                continue
-            if reply.status != 200:
-                raise _failure(server.url, attempt, _told(reply))
-            try:
-                return read_response(reply.body, len(queries), k)
-            except ValueError as error:
-                raise _failure(server.url, attempt, str(error)) from error
+                    raise _failure(server, path, attempt, str(trouble)) from trouble
+                self._pause(server, path, attempt, trouble)
         raise AssertionError("the last attempt returns or raises")
 
-    def _tried(self, server: "_Server", body: bytes) -> Reply:
+    def _tried(self, server: "_Server", path: str, body: bytes | None) -> Reply:
         """Raises _Passing for trouble that another attempt may not meet."""
         try:
-            reply = server.connections.post("/retrieve", body, self._headers)
+            if body is None:
+                reply = server.connections.get(path, self._headers)
+            else:
+                reply = server.connections.post(path, body, self._headers)
         except NoAnswer as error:
             raise _Passing(str(error), None) from error
         if reply.status in _PASSING:
             raise _Passing(_told(reply), reply.retry_after)
         return reply
+
+    def _compare(self, server: "_Server", named: str | None) -> None:
+        """Raises RetrievalError where a server answers by another retriever than is known."""
+        if named is None:
+            return
+        if self._served is None:
+            self._served = named
+        if named != self._served:
+            raise RetrievalError(
+                f"the servers do not answer alike: {server.url} answers by {named[:12]}, and by "
+                f"{self._served[:12]} another did, or itself before it was started anew"
+            )
 
     def _chosen(self) -> "_Server":
         """The next server that is not resting; where all are, the one that is rested first."""
@@ -165,12 +197,13 @@ class HTTPRetriever:
                 return server
         return min(in_turn, key=lambda server: server.rests_until)
 
-    def _pause(self, server: "_Server", attempt: int, trouble: "_Passing") -> None:
+    def _pause(self, server: "_Server", path: str, attempt: int, trouble: "_Passing") -> None:
         """Let the server rest; wait only where no other one can be asked meanwhile."""
         told = trouble.retry_after or 0.0
         if told > self._timeout:
             raise _failure(
-                server.url,
+                server,
+                path,
                 attempt,
                 f"{trouble}; it asks for {told:.0f} s of patience and timeout is "
                 f"{self._timeout:g} s",
@@ -183,23 +216,19 @@ class HTTPRetriever:
         if wait > 0:
             sleep(wait)
 
-    def _named(self) -> dict[str, str]:
-        """What each server that answers is called."""
-        named: dict[str, str] = {}
-        trouble = ""
+    def _asked(self) -> str:
+        """What the servers that answer name; at least one must answer."""
+        first, _, reply = self._persist("/health")
+        named = {first.url: _fingerprint(first, reply)}
         for server in self._servers:
-            try:
-                reply = server.connections.get("/health", self._headers)
-            except NoAnswer as error:
-                trouble = f"{server.url}: {error}"
-                continue
-            if reply.status in (401, 403) or reply.status >= 500:
-                trouble = f"{server.url}: {_told(reply)}"
-                continue
-            named[server.url] = _fingerprint(reply) or self._of_addresses()
-        if not named:
-            raise RetrievalError(f"no server says what it serves; {trouble}")
-        return named
+            if server is not first:
+                with contextlib.suppress(_Passing):  # it is compared when it answers
+                    named[server.url] = _fingerprint(server, self._tried(server, "/health", None))
+        if len(set(named.values())) > 1:
+            said = ", ".join(f"{url}: {(name or 'none')[:12]}" for url, name in named.items())
+            raise RetrievalError(f"the servers do not answer alike ({said})")
+        self._compare(first, named[first.url])
+        return named[first.url] or self._of_addresses()
 
     def _of_addresses(self) -> str:
         addresses = sorted(server.url for server in self._servers)
@@ -228,9 +257,9 @@ def _made(settings: dict[str, Any]) -> HTTPRetriever:
     return HTTPRetriever(**settings)
 
 
-def _failure(url: str, attempts: int, message: str) -> RetrievalError:
+def _failure(server: _Server, path: str, attempts: int, message: str) -> RetrievalError:
     counted = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-    return RetrievalError(f"{url}/retrieve gave no answer in {counted}: {message}")
+    return RetrievalError(f"{server.url}{path} gave no answer in {counted}: {message}")
 
 
 def _told(reply: Reply) -> str:
@@ -241,7 +270,10 @@ def _told(reply: Reply) -> str:
     return f"status {reply.status}, {text}"
 
 
-def _fingerprint(reply: Reply) -> str | None:
+def _fingerprint(server: _Server, reply: Reply) -> str | None:
+    """What a reply of `/health` names; None of a server that has no such page."""
+    if reply.status in (401, 403):
+        raise RetrievalError(f"{server.url} does not say what it serves: {_told(reply)}")
     try:
         named = json.loads(reply.body)["fingerprint"]
     except _UNREADABLE:

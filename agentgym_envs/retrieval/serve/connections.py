@@ -10,6 +10,8 @@ from email.utils import parsedate_to_datetime
 from time import time
 from urllib.parse import urlsplit
 
+from agentgym_envs.retrieval.serve.dialects import FINGERPRINT_HEADER
+
 _KEPT = 64  # idle connections to one server
 
 
@@ -19,11 +21,15 @@ class NoAnswer(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a server answered. retry_after: seconds until it wants to be asked again."""
+    """What a server answered.
+
+    retry_after: seconds until it wants to be asked again. fingerprint: the retriever's, if told.
+    """
 
     status: int
     body: bytes
     retry_after: float | None = None
+    fingerprint: str | None = None
 
 
 class Connections:
@@ -91,7 +97,10 @@ class Connections:
             connection.request(method, self.root + path, body, headers=dict(headers))
             response = connection.getresponse()
             reply = Reply(
-                response.status, response.read(), _seconds(response.headers.get("Retry-After"))
+                response.status,
+                response.read(),
+                _seconds(response.headers.get("Retry-After")),
+                response.headers.get(FINGERPRINT_HEADER),
             )
             whole = not response.will_close
         finally:

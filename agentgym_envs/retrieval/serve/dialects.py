@@ -4,12 +4,15 @@
     verl_agent  {"query": text, "topk": 3, "return_scores": true}
 
 Both are answered with {"result": [[hit, ...], ...]}, one list for each query. A hit is
-{"document": {"id", "contents"}, "score"} with scores and {"id", "contents"} without.
+{"document": {"id", "contents"}, "score"} with scores and {"id", "contents"} without. (Search-R1's
+BM25 server sends {"title", "text", "contents"} documents, without an id.)
 """
 
+import dataclasses
+import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from json.encoder import encode_basestring
@@ -20,6 +23,8 @@ from agentgym_envs.retrieval.types import Hit, Passage
 Dialect = Literal["search_r1", "verl_agent"]
 DIALECTS: tuple[Dialect, ...] = ("search_r1", "verl_agent")
 DEFAULT_TOPK = 3
+# Of our server's answers: the fingerprint of the retriever that answered.
+FINGERPRINT_HEADER = "X-Retriever-Fingerprint"
 _FIELDS = ("queries", "query", "topk", "return_scores")
 
 
@@ -30,12 +35,29 @@ class Limits:
     queries: int = 4096  # a request
     characters: int = 8192  # a query
     topk: int = 100
+    passages: int = 65_536  # a request: its queries times topk
     body: int = 16 * 2**20  # bytes of a request
+    reading: float = 10.0  # seconds until a request has been sent whole
     queue: int = 16_384  # queries that wait, of all requests
     timeout: float = 50.0  # seconds a request may wait: less than its client, so that it is told
 
+    @staticmethod
+    def of(pairs: Iterable[str]) -> "Limits":
+        """Limits from texts, "topk=20" each. Raises ValueError naming what cannot be."""
+        kinds = {field.name: field.type for field in dataclasses.fields(Limits)}
+        given = {}
+        for pair in pairs:
+            name, _, number = pair.partition("=")
+            if name not in kinds:
+                raise ValueError(f"no limit {name!r}{_nearest(name, kinds)}")
+            try:
+                given[name] = int(number) if kinds[name] is int else float(number)
+            except ValueError:
+                raise ValueError(f"limit {name} is a number, got {number!r}") from None
+        return Limits(**given)
+
     def __post_init__(self) -> None:
-        for name in ("queries", "characters", "topk", "body", "timeout"):
+        for name in (field.name for field in dataclasses.fields(self) if field.name != "queue"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"limit {name} must be above 0, got {getattr(self, name)}")
         if self.queue < self.queries:
@@ -96,7 +118,7 @@ def read_request(body: bytes, limits: Limits) -> Question:
         raise Refused(422, f"the body should be an object, got {_kind(fields)}")
     for name in fields:
         if name not in _FIELDS:
-            raise Refused(422, f"unknown field {name!r}{_nearest(name)}")
+            raise Refused(422, f"unknown field {name!r}{_nearest(name, _FIELDS)}")
     queries = _queries(fields)
     if len(queries) > limits.queries:
         raise Refused(
@@ -104,7 +126,14 @@ def read_request(body: bytes, limits: Limits) -> Question:
         )
     for place, query in enumerate(queries):
         _check_query(f"queries[{place}]" if "queries" in fields else "query", query, limits)
-    return Question(queries, _topk(fields, limits), _scored(fields))
+    topk = _topk(fields, limits)
+    if len(queries) * topk > limits.passages:
+        raise Refused(
+            422,
+            f"{len(queries)} queries with topk {topk} ask for {len(queries) * topk} passages; a "
+            f"request may ask for {limits.passages}",
+        )
+    return Question(queries, topk, _scored(fields))
 
 
 def write_response(answers: Sequence[Answer], *, scored: bool) -> bytes:
@@ -213,14 +242,23 @@ def _hit(hit: Any, where: str) -> Hit:
     document = hit.get("document") if isinstance(hit, dict) else None
     if not isinstance(document, dict):
         raise ValueError(f'{where} has no object "document"')
-    id, contents, score = document.get("id"), document.get("contents"), hit.get("score")
-    if isinstance(id, bool) or not isinstance(id, str | int):
-        raise ValueError(f'"id" of {where} should be a text or a whole number, got {_kind(id)}')
-    if not isinstance(contents, str):
-        raise ValueError(f'"contents" of {where} should be a text, got {_kind(contents)}')
+    passage, score = _passage(document, where), hit.get("score")
     if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
         raise ValueError(f'"score" of {where} should be a finite number, got {_kind(score)}')
-    return Hit(Passage(str(id), contents), float(score))
+    return Hit(passage, float(score))
+
+
+def _passage(document: dict[str, Any], where: str) -> Passage:
+    """A document without an id is known by its contents."""
+    contents = document.get("contents")
+    if not isinstance(contents, str):
+        raise ValueError(f'"contents" of {where} should be a text, got {_kind(contents)}')
+    id = document.get("id")
+    if id is None:
+        id = hashlib.sha256(contents.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    if isinstance(id, bool) or not isinstance(id, str | int):
+        raise ValueError(f'"id" of {where} should be a text or a whole number, got {_kind(id)}')
+    return Passage(str(id), contents)
 
 
 def _dumped(value: Any) -> bytes:
@@ -236,6 +274,6 @@ def _kind(value: Any) -> str:
     return "null" if value is None else names.get(type(value), "a number")
 
 
-def _nearest(name: str) -> str:
-    near = get_close_matches(name[:40].lower(), _FIELDS, n=1, cutoff=0.5)
-    return f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(_FIELDS)}"
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = get_close_matches(name[:40].lower(), known, n=1, cutoff=0.5)
+    return f": did you mean {near[0]!r}?" if near else f"; there are {', '.join(known)}"

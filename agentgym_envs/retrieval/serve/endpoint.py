@@ -4,6 +4,7 @@ It speaks ASGI itself, because validating and serialising every passage anew is 
 request would cost.
 """
 
+import asyncio
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -11,6 +12,7 @@ from agentgym_envs.endpoint import BodyTooLarge, Receive, Scope, Send, read_body
 from agentgym_envs.retrieval.serve.batching import Batcher, QueueFull, TimedOut
 from agentgym_envs.retrieval.serve.cache import Answers, Documents
 from agentgym_envs.retrieval.serve.dialects import (
+    FINGERPRINT_HEADER,
     Answer,
     Limits,
     Question,
@@ -42,6 +44,7 @@ class RetrieveEndpoint:
 
     def __init__(self, retriever: Retriever, limits: Limits, service: Service) -> None:
         self.fingerprint = retriever.fingerprint
+        self._named = FINGERPRINT_HEADER.lower().encode(), self.fingerprint.encode()
         self.limits, self.metrics = limits, Metrics()
         self.answers = Answers(self.fingerprint, service.answers)
         self._retriever, self._documents = retriever, Documents(service.documents)
@@ -58,7 +61,7 @@ class RetrieveEndpoint:
         began = perf_counter()
         status = 500  # where something unforeseen leaves this function
         try:
-            body = await read_body(scope, receive, self.limits.body)
+            body = await self._body(scope, receive)
             if body is None:
                 status = 499  # the client has gone; nobody is told
                 return
@@ -66,13 +69,15 @@ class RetrieveEndpoint:
             question = read_request(body, self.limits)
             answers = await self._answered(question)
             status = 200
-            await respond(send, status, write_response(answers, scored=question.scored))
+            found = write_response(answers, scored=question.scored)
+            await respond(send, status, found, self._named)
         except BodyTooLarge as error:
             status = 413
             await refuse(send, status, str(error))
         except Refused as error:
             status = error.status
-            await refuse(send, status, str(error))
+            closing = [(b"connection", b"close")] if status == 408 else []
+            await refuse(send, status, str(error), *closing)
         except QueueFull as error:
             status = 503
             await refuse(send, status, str(error), (b"retry-after", b"%d" % error.retry_after))
@@ -84,6 +89,15 @@ class RetrieveEndpoint:
             await refuse(send, status, f"the retriever could not answer: {error}")
         finally:
             self.metrics.request(status, perf_counter() - began)
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes | None:
+        """As `read_body`; raises Refused where it takes too long."""
+        seconds = self.limits.reading
+        try:
+            async with asyncio.timeout(seconds):
+                return await read_body(scope, receive, self.limits.body)
+        except TimeoutError:
+            raise Refused(408, f"the request was not sent whole within {seconds:g} s") from None
 
     async def _answered(self, question: Question) -> list[Answer]:
         k = question.topk

@@ -50,8 +50,9 @@ def describe(limits: Limits) -> dict[str, Any]:
     errors = {
         "400": "The body is not JSON.",
         "401": "The token is missing or wrong.",
+        "408": "The request was not sent whole in time.",
         "413": "The body is too large.",
-        "422": "A field is wrong; `detail` says which.",
+        "422": "A field is wrong, or too much is asked for; `detail` says which.",
         "502": "The retriever could not answer.",
         "503": "The queue is full; come back after `Retry-After` seconds.",
         "504": "No answer in time.",

@@ -9,6 +9,7 @@ Needs fastapi and uvicorn (`pip install "agentgym-envs[serve]"`).
 """
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable
 from importlib import import_module
 from typing import Any
@@ -28,6 +29,17 @@ from agentgym_envs.retrieval.serve.openapi import describe
 from agentgym_envs.retrieval.types import Retriever
 
 _USER = "a retrieval server"
+_LINGER = 5  # seconds that a stopping server gives, beyond the longest wait, for answers to be sent
+
+
+def check(host: str, token: str | None) -> None:
+    """Raise what `serve` would for these settings and for packages that are not installed, before
+    a retriever is opened."""
+    demand_token(host, token)
+    if token is not None:
+        checked_token(token)
+    for package in ("uvicorn", "fastapi"):
+        needed(package, _USER)
 
 
 def serve(
@@ -42,18 +54,19 @@ def serve(
 ) -> None:
     """Serve until the process is told to stop (SIGINT, SIGTERM).
 
-    Requests that were taken are answered first. port 0: any free one. on_ready: told the address
-    once connections are taken. token: what clients send as `Authorization: Bearer ...`.
+    Requests that were taken are answered first; one that is never sent whole is given up. port 0:
+    any free one. on_ready: told the address once connections are taken. token: what clients send as
+    `Authorization: Bearer ...`.
     Raises ValueError for a host that others can reach without a token, ModuleNotFoundError without
     fastapi or uvicorn, OSError where the port cannot be had, and what a first search raises.
     """
-    demand_token(host, token)
-    needed("uvicorn", _USER)
+    check(host, token)
+    limits = limits or Limits()
     app = make_app(retriever, token=token, limits=limits, service=service)
     with listening(host, port) as listener:
         retriever.search(["a first query"], 1)  # what is loaded on first use is loaded before it
         on_ready(address("http", host, listener))
-        run(app, listener)
+        run(app, listener, {"timeout_graceful_shutdown": math.ceil(limits.timeout) + _LINGER})
 
 
 def make_app(

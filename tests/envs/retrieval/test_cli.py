@@ -106,7 +106,8 @@ def e5(place):
 def test_an_index_is_built_opened_again_and_never_built_over(place):
     assert run("index", "bm25", CORPUS, "index").startswith("10 passages in index (")
     built = (place / "index" / "manifest.json").stat().st_mtime_ns
-    assert run("index", "bm25", CORPUS, "index") == "index already holds this index\n"
+    there = "index is there already; every byte is as it was written\n"
+    assert run("index", "bm25", CORPUS, "index") == there
     settings = '{"kind": "bm25", "folder": "index"}'
     assert run("search", CORPUS, "owls", "--retriever", settings).startswith("1. The owl  (id 2,")
     for other in (["--k1", "1.2"], ["--b", "0.75"]):
@@ -116,6 +117,32 @@ def test_an_index_is_built_opened_again_and_never_built_over(place):
     result = CliRunner().invoke(app, ["index", "bm25", "other.jsonl", "index"])
     assert isinstance(result.exception, ValueError) and "corpus" in str(result.exception)
     assert (place / "index" / "manifest.json").stat().st_mtime_ns == built
+
+
+def flip_a_bit(file: Path) -> None:
+    held = bytearray(file.read_bytes())
+    held[len(held) // 2] ^= 1
+    file.write_bytes(held)
+
+
+def test_the_command_that_built_an_index_checks_all_of_it(e5, place):
+    vectors = ["index", "e5", CORPUS, "vectors", "--model", e5, "--forms", "int8"]
+    for words, file in {
+        ("index", "bm25", CORPUS, "index"): "index/documents.npy",
+        tuple(vectors): "vectors/int8.bin",
+        ("index", "faiss", CORPUS, "vectors", "ivf", "--kind", "IVF1,SQ8"): "ivf",
+        ("convert", "e5-flat", "e5_Flat.index", "flat", CORPUS, "--copy"): "flat/float32.bin",
+    }.items():
+        assert "already" not in run(*words)
+        assert run(*words).endswith("is there already; every byte is as it was written\n")
+        if words[1] != "e5":  # of which the next index is made
+            flip_a_bit(place / file)
+            result = CliRunner().invoke(app, list(words))
+            assert isinstance(result.exception, ValueError), (words, result.output)
+            assert "not what was written" in str(result.exception)
+    flip_a_bit(place / "vectors" / "int8.bin")
+    result = CliRunner().invoke(app, vectors)
+    assert "not what was written" in str(result.exception)
 
 
 def test_constants_are_the_index_s_own(place):
@@ -219,6 +246,15 @@ def test_the_token_comes_from_the_environment(place, monkeypatch):
     ]
 
 
+def test_limits_reach_the_server(place, monkeypatch):
+    served = []
+    monkeypatch.setattr(
+        "agentgym_envs.retrieval.serve.server.serve", lambda *a, **k: served.append(k["limits"])
+    )
+    run("serve", CORPUS, "--limit", "topk=20", "--limit", "reading=2.5")
+    assert (served[0].topk, served[0].reading, served[0].queries) == (20, 2.5, 4096)
+
+
 @pytest.mark.parametrize(
     ("words", "kind", "said"),
     [
@@ -235,6 +271,8 @@ def test_the_token_comes_from_the_environment(place, monkeypatch):
         (["convert", "e5-flat", "none", "out", CORPUS], FileNotFoundError, "no index at none"),
         (["convert", "e5-flat", CORPUS, "out", CORPUS], ValueError, "not b'IxFI'"),
         (["serve", CORPUS, "--host", "0.0.0.0"], ValueError, "set a token"),
+        (["serve", "no.jsonl", "--host", "0.0.0.0"], ValueError, "set a token"),  # looked at first
+        (["serve", "no.jsonl", "--limit", "topq=3"], ValueError, "no limit 'topq'"),
         (["recall", "none", CORPUS], FileNotFoundError, "no question file or folder none"),
     ],
 )
@@ -313,6 +351,9 @@ def test_every_command_and_example_of_the_guide_works(e5, monkeypatch):
     )
     answer = Hit(Passage("7", '"Over there"\ntext'), 1.0)
     monkeypatch.setattr(
+        "agentgym_envs.retrieval.serve.client.HTTPRetriever.fingerprint", "somebody's"
+    )
+    monkeypatch.setattr(
         "agentgym_envs.retrieval.serve.client.HTTPRetriever.search",
         lambda self, queries, k: [[answer] for _ in queries],
     )
@@ -341,9 +382,13 @@ def test_every_command_and_example_of_the_guide_works(e5, monkeypatch):
     assert kinds == {"bm25", "e5", "faiss", "hybrid", "lucene", "http"}
 
 
-def test_the_guides_environments_and_runs_open(place):
+def test_the_guides_environments_and_runs_open(place, monkeypatch):
     from agentgym_envs.searchqa.env import SearchQAEnv
 
+    # There is no server, whose name would be asked for.
+    monkeypatch.setattr(
+        "agentgym_envs.retrieval.serve.client.HTTPRetriever.fingerprint", "somebody's"
+    )
     run("index", "bm25", CORPUS, "wiki-18.bm25")
     for text in blocks("python"):
         names: dict = {}

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import pickle
@@ -130,7 +131,7 @@ def test_a_touched_file_keeps_its_offsets(path):
     Corpus.open(path, progress=lambda done, total: pytest.fail("hashed again"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}\n", b"rubbish"])
+@pytest.mark.parametrize("damage", [b"", b"{}\n", b"rubbish", b"[1]\n", b'{"version": 2}\n'])
 def test_a_damaged_offsets_file_is_made_again(path, damage):
     Corpus.open(path)
     path.with_name("corpus.jsonl.offsets").write_bytes(damage)
@@ -138,12 +139,51 @@ def test_a_damaged_offsets_file_is_made_again(path, damage):
 
 
 def test_a_flipped_bit_in_the_offsets_is_noticed(path):
-    Corpus.open(path)
+    """Wherever it is: in what the header says of the corpus, too."""
+    fingerprint = Corpus.open(path).fingerprint
     beside = path.with_name("corpus.jsonl.offsets")
-    held = bytearray(beside.read_bytes())
-    held[-9] ^= 1
-    beside.write_bytes(held)
-    assert list(Corpus.open(path)) == PASSAGES
+    held = beside.read_bytes()
+    for at in (len(held) - 9, held.index(fingerprint.encode()), held.index(b'"count": 2') + 9):
+        flipped = bytearray(held)
+        flipped[at] ^= 1
+        beside.write_bytes(flipped)
+        corpus = Corpus.open(path)
+        assert list(corpus) == PASSAGES and corpus.fingerprint == fingerprint
+
+
+def test_the_offsets_file_is_for_whom_others_are(path):
+    before = os.umask(0o027)
+    try:
+        Corpus.open(path)
+    finally:
+        os.umask(before)
+    assert path.with_name("corpus.jsonl.offsets").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_where_nothing_can_be_written_a_cache_is_asked_for_before_anything_is_read(
+    path, monkeypatch, number
+):
+    real = Path.open
+
+    def refused(self, *mode, **more):
+        if self.suffix == ".draft":
+            raise OSError(number, os.strerror(number))
+        return real(self, *mode, **more)
+
+    monkeypatch.setattr(Path, "open", refused)
+    with pytest.raises(PermissionError, match=f"{os.strerror(number)}.*as `cache`"):
+        Corpus.open(path, progress=lambda done, total: pytest.fail("read"))
+
+
+def test_what_cannot_be_written_whole_leaves_nothing_behind(path, monkeypatch):
+    def full(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("agentgym_envs.retrieval.corpus_file._write", full)
+    with pytest.raises(OSError, match="No space left"):
+        Corpus.open(path)
+    assert [one.name for one in path.parent.iterdir()] == [path.name]
 
 
 def test_a_file_changed_while_open_is_not_read_wrongly(path):

@@ -36,6 +36,45 @@ def test_bm25_keeps_its_index(tmp_path):
         open_retriever(settings, Corpus.of([Passage("0", '"x"\ny')]))
 
 
+def test_paths_may_be_paths(tmp_path):
+    retriever = open_retriever({"kind": "bm25", "folder": tmp_path / "index"}, CORPUS)
+    assert first(retriever, "owls") == "owl" and (tmp_path / "index" / "manifest.json").is_file()
+
+
+LAB = """
+class Echo:
+    fingerprint = "echo"
+
+    def __init__(self, corpus, times):
+        self.corpus, self.times = corpus, times
+
+    def search(self, queries, k):
+        return [[query] * self.times for query in queries]
+
+
+def make(passages, times: int = 1):
+    return Echo(passages, times)
+
+
+def loose(passages, **rest):
+    return Echo(passages, rest["times"])
+"""
+
+
+def test_a_kind_of_ones_own(tmp_path, monkeypatch):
+    (tmp_path / "my_lab.py").write_text(LAB)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    made = open_retriever("my_lab:make", CORPUS)
+    assert (made.corpus, made.search(["a"], 3)) == (CORPUS, [["a"]])
+    assert open_retriever("my_lab:make").corpus is None
+    for kind in ("my_lab:make", "my_lab:loose"):
+        assert open_retriever({"kind": kind, "times": 2}).search(["a"], 3) == [["a", "a"]]
+    with pytest.raises(ValueError, match="no setting 'time': did you mean 'times'"):
+        open_retriever({"kind": "my_lab:make", "time": 2})
+    with pytest.raises(ValueError, match="times is a whole number, got 'two'"):
+        open_retriever({"kind": "my_lab:make", "times": "two"})
+
+
 def test_hybrid_opens_its_parts():
     settings = {"kind": "hybrid", "depth": 5, "retrievers": ["bm25", {"kind": "bm25", "b": 0.1}]}
     assert first(open_retriever(settings, CORPUS), "owl") == "owl"
@@ -49,6 +88,13 @@ def test_hybrid_opens_its_parts():
         ("bm52", "'bm52': did you mean 'bm25'"),
         ("zebra", "there are bm25, e5, faiss, lucene, hybrid, http"),
         ({}, "need `kind`"),
+        ({"kind": ["bm25"]}, "`kind` is a text, got ['bm25']"),
+        (3, "a kind, an address or a table of settings, got 3"),
+        ({"kind": "bm25", "k1": "0.9"}, "k1 is a number, got '0.9'"),
+        ({"kind": "bm25", "processes": 2.0}, "processes is a whole number, got 2.0"),
+        ({"kind": "bm25", "processes": True}, "processes is a whole number, got True"),
+        ({"kind": "bm25", "folder": 3}, "folder is a text or a path or null, got 3"),
+        ({"kind": "http", "url": "http://x", "attempts": "3"}, "attempts is a whole number"),
         ({"kind": "bm25", "floder": "x"}, "'floder': did you mean 'folder'"),
         ({"kind": "bm25", "corpus": "x"}, "no setting 'corpus'"),
         ("e5", "needs `model`, `vectors`"),

@@ -130,6 +130,7 @@ def test_a_written_world_is_read_back(tmp_path):
     for read, made in zip(found, world.questions("test"), strict=True):
         assert (read.question, read.answers, read.gold) == (made.question, made.answers, made.gold)
         assert (read.queries, read.kind, read.split) == (made.queries, made.kind, made.split)
+        assert read.metadata["evidence"] == made.metadata["evidence"]
 
 
 def test_a_folder_is_read_in_the_published_order_and_leaves_the_corpus_alone(tmp_path):
@@ -140,6 +141,29 @@ def test_a_folder_is_read_in_the_published_order_and_leaves_the_corpus_alone(tmp
     found = read_questions(tmp_path)
     assert list(found.counts) == list(SETS)
     assert len(found) == len(SETS) + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("HotpotQA.jsonl", r"HotpotQA\.jsonl holds questions.*did you mean hotpotqa\?"),
+        ("natural_questions_test.jsonl", "natural_questions_test.jsonl holds questions"),
+    ],
+)
+def test_questions_under_another_name_are_not_left_out(tmp_path, name, said):
+    write(tmp_path / "nq.jsonl", [row(0)])
+    other = write(tmp_path / name, [row(1)])
+    with pytest.raises(ValueError, match=said):
+        read_questions(tmp_path)
+    assert len(read_questions([tmp_path / "nq.jsonl", other])) == 2
+
+
+def test_what_holds_no_questions_is_left_alone(tmp_path):
+    write(tmp_path / "nq.jsonl", [row(0)])
+    write(tmp_path / "wiki-18.jsonl", [{"id": "0", "contents": '"T"\ntext'}])
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "log.jsonl").write_text("no JSON\n")
+    assert read_questions(tmp_path).ids == ("nq/test_0",)
 
 
 def test_flashrags_folders_and_several_files(tmp_path):
@@ -164,15 +188,30 @@ def test_the_published_choice_is_the_first_split_that_exists(tmp_path):
         "mine/train_0",
     }
     assert found.chosen("train").counts.keys() == {"nq", "hotpotqa", "mine"}
-    assert found.chosen("test").ids == ("nq/test_0",)
+    assert found.chosen("test", ["nq"]).ids == ("nq/test_0",)
     assert len(found.chosen("all")) == len(found)
     assert set(found.chosen("evaluate", ["in_domain"]).ids) == {"nq/test_0", "hotpotqa/dev_0"}
-    with pytest.raises(ValueError, match="hotpotqa has no 'test' questions"):
+    with pytest.raises(ValueError, match="^hotpotqa: no 'test' questions but 1 dev of hotpotqa"):
         found.chosen("test", ["nq", "hotpotqa"])
     with pytest.raises(ValueError, match="no questions of 'musique'"):
         found.chosen("test", ["musique"])
     with pytest.raises(ValueError, match="no split 'tset'"):
         found.chosen("tset")
+
+
+def test_a_split_that_some_sets_lack_is_no_table_with_fewer_columns(tmp_path):
+    """Three of the published sets have no test split; only `train` is of some sets by nature."""
+    for name in SETS:
+        split = "dev" if name in ("hotpotqa", "2wikimultihopqa", "musique") else "test"
+        write(tmp_path / f"{name}.jsonl", [{**row(0), "id": f"{split}_0"}])
+    write(tmp_path / "nq_train.jsonl", [{**row(0), "id": "train_0"}])
+    found = read_questions(tmp_path)
+    with pytest.raises(ValueError, match="hotpotqa, 2wikimultihopqa, musique: no 'test'") as error:
+        found.chosen("test")
+    assert "split='evaluate'" in str(error.value)
+    assert "datasets=['nq', 'triviaqa', 'popqa', 'bamboogle']" in str(error.value)
+    assert len(found.chosen("evaluate")) == 7
+    assert found.chosen("train").ids == ("nq/train_0",)
 
 
 def test_the_groups_are_the_seven_sets():

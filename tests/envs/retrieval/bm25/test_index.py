@@ -249,14 +249,52 @@ def test_damage_is_noticed(tmp_path):
     path = tmp_path / "lengths.npy"
     array = np.load(path)
     np.save(path, array[::-1])
-    with pytest.raises(ValueError, match="lengths.npy has changed"):
-        BM25.open(tmp_path, verify=True)
+    with pytest.raises(ValueError, match=r"lengths\.npy is not what was written"):
+        BM25.open(tmp_path)
     path.write_bytes(path.read_bytes()[:90])
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="has 90 bytes, not the 134 that were written"):
         BM25.open(tmp_path)
     path.unlink()
-    with pytest.raises(ValueError, match="build it anew"):
+    with pytest.raises(ValueError, match=r"lengths\.npy is missing"):
         BM25.open(tmp_path)
+
+
+def test_damage_is_found_by_a_sample_at_opening_and_to_the_last_bit_on_demand(tmp_path):
+    """A quarter of a file lost shows at once; one flipped bit, wherever it is, when all is read."""
+    long_lists(20_000, seed=0).save(tmp_path / "index")
+    path = tmp_path / "index" / "documents.npy"
+    held = path.read_bytes()
+    quarter = len(held) // 4
+    path.write_bytes(held[:quarter] + bytes(quarter) + held[2 * quarter :])
+    with pytest.raises(ValueError, match=r"documents\.npy is not what was written"):
+        BM25.open(tmp_path / "index")
+    flipped = bytearray(held)
+    flipped[len(held) // 2] ^= 1  # between two blocks of the sample
+    path.write_bytes(flipped)
+    BM25.open(tmp_path / "index")
+    with pytest.raises(ValueError, match=r"documents\.npy is not what was written"):
+        BM25.open(tmp_path / "index", verify=True)
+
+
+def test_nothing_is_written_over(tmp_path):
+    index = BM25.build(TEXTS, corpus="mine")
+    index.save(tmp_path / "index")
+    for again in (index, BM25.open(tmp_path / "index")):
+        with pytest.raises(FileExistsError, match="is not empty"):
+            again.save(tmp_path / "index")
+    with pytest.raises(ValueError, match="corpus 'mine', not 'other'"):
+        BM25.build_in(tmp_path / "index", ["red"], corpus="other")
+    with pytest.raises(ValueError, match="has k1 = 0.9, not 1.2"):
+        BM25.build_in(tmp_path / "index", TEXTS, corpus="mine", k1=1.2)
+    with pytest.raises(FileExistsError, match="an index already"):
+        BM25.build_in(tmp_path / "index", ["red"])
+    opened = BM25.build_in(tmp_path / "index", [], corpus="mine")  # finished: no text is read
+    assert pairs(opened.search_one("red hat", 9)) == pairs(index.search_one("red hat", 9))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.tex").write_text("years")
+    with pytest.raises(FileExistsError, match=r"holds thesis\.tex"):
+        BM25.build_in(tmp_path / "home", TEXTS, corpus="mine")
+    assert [path.name for path in (tmp_path / "home").iterdir()] == ["thesis.tex"]
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
@@ -275,32 +313,109 @@ def test_a_built_folder_is_the_saved_index_byte_for_byte(tmp_path):
     assert built == saved
 
 
-def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path):
-    many = [f"{word} number {at}" for at, word in enumerate(["fig", "nut", "rye"] * 20)]
-    settings = {"corpus": "c", "k1": 0.9, "b": 0.4, "characters": 100}
+MANY = [f"{word} number {at}" for at, word in enumerate(["fig", "nut", "rye"] * 20)]
+CHUNKS = {"corpus": "c", "k1": 0.9, "b": 0.4, "characters": 100}
 
-    def broken():
-        yield from islice(many, 45)
+
+def stopped_after(count: int):
+    yield from islice(MANY, count)
+    raise KeyboardInterrupt
+
+
+def equal(postings: Postings, other: Postings) -> bool:
+    arrays, others = postings.arrays(), other.arrays()
+    return all(np.array_equal(arrays[name], others[name]) for name in arrays)
+
+
+@pytest.fixture
+def analysed(monkeypatch):
+    """The sizes of the chunks that are made."""
+    sizes: list[int] = []
+
+    def counted(run):
+        sizes.append(len(run))
+        return chunk_of(run)
+
+    monkeypatch.setattr("agentgym_envs.retrieval.bm25.build.chunk_of", counted)
+    return sizes
+
+
+def test_an_interrupted_build_goes_on_where_it_stopped(tmp_path, analysed):
+    with pytest.raises(KeyboardInterrupt):
+        write_postings(stopped_after(45), tmp_path, **CHUNKS)
+    before = sum(analysed)
+    with pytest.raises(ValueError, match="unfinished build of something else"):
+        write_postings(MANY, tmp_path, **{**CHUNKS, "corpus": "d"})
+    postings = write_postings(MANY, tmp_path, **CHUNKS)
+    assert before > 40 and sum(analysed) == len(MANY)
+    assert equal(postings, merged([chunk_of(MANY)], 0.9, 0.4))
+
+
+@pytest.mark.parametrize("damage", ["emptied", "flipped", "gone"])
+def test_a_damaged_chunk_is_made_again_and_no_other(tmp_path, analysed, damage):
+    with pytest.raises(KeyboardInterrupt):
+        write_postings(stopped_after(45), tmp_path, **CHUNKS)
+    second = sorted(path for path in (tmp_path / "building").iterdir() if path.is_dir())[1]
+    file = second / "documents.npy"
+    if damage == "emptied":
+        file.write_bytes(b"")
+    elif damage == "flipped":
+        file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    else:
+        file.unlink()
+    remade = len(np.load(second / "lengths.npy"))
+    postings = write_postings(MANY, tmp_path, **CHUNKS)
+    assert sum(analysed) == len(MANY) + remade
+    assert equal(postings, merged([chunk_of(MANY)], 0.9, 0.4))
+
+
+@pytest.mark.parametrize("at", ["write_manifest", "discard_chunks"])
+def test_a_build_that_stops_at_its_end_loses_nothing(tmp_path, analysed, monkeypatch, at):
+    """Before the manifest all chunks are there; after it the index is, whatever lies beside it."""
+
+    def stop(folder, *rest):
+        if at == "discard_chunks":
+            (folder / "building" / "settings.json").unlink()
         raise KeyboardInterrupt
 
-    with pytest.raises(KeyboardInterrupt):
-        write_postings(broken(), tmp_path, **settings)
-    with pytest.raises(ValueError, match="unfinished build of something else"):
-        write_postings(many, tmp_path, **{**settings, "corpus": "d"})
-    done = []
-    postings = write_postings(many, tmp_path, **settings, progress=done.append)
-    assert min(done) > 40
-    wanted = merged([chunk_of(many)], 0.9, 0.4).arrays()
-    assert all(np.array_equal(postings.arrays()[name], wanted[name]) for name in wanted)
-    assert not (tmp_path / "building").exists()
+    with monkeypatch.context() as stopping:
+        stopping.setattr(f"agentgym_envs.retrieval.bm25.index.{at}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            BM25.build_in(tmp_path / "index", MANY, corpus="c")
+    index = BM25.build_in(tmp_path / "index", MANY, corpus="c")
+    assert sum(analysed) == len(MANY)
+    assert equal(index.postings, merged([chunk_of(MANY)], 0.9, 0.4))
+    assert not (tmp_path / "index" / "building").exists()
+
+
+def test_of_several_processes_one_builds_and_the_others_wait(tmp_path):
+    """As two seeds of a comparison do, which begin at one moment over one folder."""
+    program = (
+        "import sys, time\n"
+        "from agentgym_envs.retrieval.bm25 import build, index\n"
+        "made = build.chunk_of\n"
+        "build.chunk_of = lambda run: (print('analysed'), time.sleep(0.3), made(run))[2]\n"
+        "texts = [f'fig number {i}' for i in range(1000)]\n"
+        "found = index.BM25.build_in(sys.argv[1], texts, corpus='c').search_one('fig 77', 1)[0]\n"
+        "print(found.tolist())\n"
+    )
+    command = [sys.executable, "-c", program, str(tmp_path / "index")]
+    started = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    told = [process.communicate(timeout=120) for process in started]
+    assert [said for said, _ in told if not said.endswith("[77]\n")] == [], told
+    assert sum(said.count("analysed") for said, _ in told) == 1
+    assert not (tmp_path / "index" / ".lock").exists()
 
 
 def test_several_processes_build_the_same(tmp_path):
-    many = [f"{word} number {at}" for at, word in enumerate(["fig", "nut", "rye"] * 20)]
-    settings = {"corpus": "c", "k1": 0.9, "b": 0.4, "characters": 300}
-    alone = write_postings(many, tmp_path / "1", **settings).arrays()
-    both = write_postings(many, tmp_path / "2", **settings, processes=2).arrays()
-    assert all(np.array_equal(alone[name], both[name]) for name in alone)
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+    alone = write_postings(MANY, tmp_path / "1", **CHUNKS)
+    both = write_postings(MANY, tmp_path / "2", **CHUNKS, processes=2)
+    assert equal(alone, both)
 
 
 def test_threads_share_an_index():

@@ -31,7 +31,7 @@ def test_hits_come_best_first_and_fewer_where_fewer_match(larder):
 def test_a_folder_keeps_the_index(larder, tmp_path):
     told = []
     built = BM25Retriever.build(larder, tmp_path, progress=lambda *done: told.append(done))
-    again = BM25Retriever.open(tmp_path, larder)
+    again = BM25Retriever.build(larder, tmp_path, progress=lambda *done: told.append(done))
     assert told == [(3, 3)]
     assert again.search(["honey jam"], 3) == built.search(["honey jam"], 3)
     assert pickle.loads(pickle.dumps(again)).search(["jam"], 3) == built.search(["jam"], 3)
@@ -40,7 +40,7 @@ def test_a_folder_keeps_the_index(larder, tmp_path):
 def test_an_index_of_another_corpus_is_refused(larder, tmp_path):
     BM25Retriever.build(larder, tmp_path)
     with pytest.raises(ValueError, match="made with corpus"):
-        BM25Retriever.open(tmp_path, corpus("mustard"))
+        BM25Retriever.build(corpus("mustard"), tmp_path)
     with pytest.raises(ValueError, match="build one of this corpus"):
         BM25Retriever(larder, BM25.build(["mustard"]))
 

@@ -93,8 +93,49 @@ def test_an_index_of_something_else_is_refused(tmp_path, vectors):
     with pytest.raises(FileNotFoundError, match="no faiss index"):
         FaissIndex(tmp_path / "none", **SIZES)
     (tmp_path / "i").write_bytes((tmp_path / "i").read_bytes()[:-4])
-    with pytest.raises(ValueError, match=r"not the file that i\.json speaks of"):
+    with pytest.raises(ValueError, match="that were written: remove"):
         FaissIndex(tmp_path / "i", **SIZES)
+
+
+def test_a_file_that_is_there_is_checked_and_never_written_over(tmp_path, vectors):
+    path = tmp_path / "i"
+    build_faiss(vectors, path, "Flat")
+    held, made = path.read_bytes(), path.stat().st_mtime_ns
+    build_faiss(vectors, path, "Flat", progress=lambda *done: pytest.fail("built again"))
+    assert path.stat().st_mtime_ns == made
+    with pytest.raises(ValueError, match="a Flat, not a HNSW16"):
+        build_faiss(vectors, path, "HNSW16")
+    others = Vectors.of(vectors.matrices["float32"][::-1], corpus="c")
+    with pytest.raises(ValueError, match="of other vectors"):
+        build_faiss(others, path, "Flat")
+    flipped = bytearray(held)
+    flipped[len(held) // 2] ^= 1  # between two blocks of the sample
+    path.write_bytes(flipped)
+    FaissIndex(path, **SIZES)
+    with pytest.raises(ValueError, match="is not what was written"):
+        build_faiss(vectors, path, "Flat")
+    third = len(held) // 3
+    path.write_bytes(held[:third] + bytes(third) + held[2 * third :])
+    with pytest.raises(ValueError, match="is not what was written"):
+        FaissIndex(path, **SIZES)
+    (tmp_path / "i.json").unlink()
+    with pytest.raises(FileExistsError, match="was not built here"):
+        build_faiss(vectors, path, "Flat")
+
+
+@pytest.mark.parametrize("at", ["write_whole", "put"])
+def test_a_build_that_stops_at_its_end_begins_again(tmp_path, vectors, monkeypatch, at):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(f"agentgym_envs.retrieval.dense.faiss_index.{at}", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_faiss(vectors, tmp_path / "i", "Flat")
+    assert not (tmp_path / "i").exists()
+    build_faiss(vectors, tmp_path / "i", "Flat")
+    assert FaissIndex(tmp_path / "i", **SIZES, vectors=vectors.fingerprint).count == COUNT
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["i", "i.json"]
 
 
 def test_an_unknown_kind_is_refused(tmp_path, vectors):

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agentgym_envs.retrieval.dense.flat import FlatIndex, check_room
 from agentgym_envs.retrieval.dense.memory import Room
@@ -87,6 +89,66 @@ def test_near_ties_that_bfloat16_cannot_tell_apart_are_ordered_exactly():
         query, 5
     )
     assert rows.tolist() == brute(matrix, query, 5).tolist()
+
+
+@pytest.mark.parametrize("first", FORMS)
+def test_a_row_that_the_first_pass_rounds_away_is_found(first):
+    """Half a step of int8 in 63 places: stored as 0, and together the best there is."""
+    query = np.full((1, 64), 63**-0.5, np.float32)
+    query[0, 0] = 0
+    others = np.zeros((2000, 64), np.float32)
+    places = np.arange(2000)
+    others[places, 1 + places % 63] = 0.2 * np.exp(-places / 400)
+    best = np.full((1, 64), 0.0039, np.float32)
+    best[0, 0] = 1
+    matrix = np.concatenate([others, best])
+    rows, _ = FlatIndex(Vectors.of(matrix, corpus="c"), first=first).search(query, 3)
+    assert rows.tolist() == [[2000, 0, 1]]
+
+
+@pytest.mark.parametrize("first", FORMS)
+@pytest.mark.parametrize("share", [0.001, 0.5, 1.0])
+def test_rows_with_one_number_far_above_the_others(first, share):
+    """As some encoders' vectors have, which makes the steps of int8 large."""
+    rng = np.random.default_rng(8)
+    matrix = rng.normal(size=(20_000, 64)).astype(np.float32)
+    matrix[rng.random(20_000) < share, 0] += 60
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    queries = rng.normal(size=(64, 64)).astype(np.float32)
+    queries[:, 0] = 0
+    index = FlatIndex(Vectors.of(matrix, corpus="c"), first=first, chunk=3000)
+    assert index.search(queries, 10)[0].tolist() == brute(matrix, queries, 10).tolist()
+
+
+def test_a_coarse_product_changes_nothing(matrix):
+    """Where torch is allowed to multiply float32 in bfloat16."""
+    import torch
+
+    queries = queries_of(matrix, 40, seed=9)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        index = FlatIndex(Vectors.of(matrix, corpus="c"), first="float32", rescore=1)
+        rows, _ = index.search(queries, 3)
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert rows.tolist() == brute(matrix, queries, 3).tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    numbers=st.lists(st.lists(st.floats(-100, 100, width=32), min_size=6, max_size=6), min_size=1),
+    query=st.lists(st.floats(-1, 1, width=32), min_size=6, max_size=6),
+    first=st.sampled_from(list(FORMS)),
+    stored=st.booleans(),
+)
+def test_any_rows_are_searched_exactly(numbers, query, first, stored):
+    matrix = np.repeat(np.array(numbers, np.float32), 7, 0)
+    vectors = Vectors.of(matrix, list(FORMS) if stored else ["float32"], corpus="c")
+    asked = np.array([query], np.float32)
+    rows, _ = FlatIndex(vectors, first=first, rescore=2).search(asked, 2)
+    exact = (matrix.astype(np.float64) @ asked[0].astype(np.float64)).astype(np.float32)
+    assert rows[0].tolist() == np.argsort(-exact, kind="stable")[:2].tolist()
 
 
 @pytest.mark.parametrize("first", FORMS)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from agentgym_envs.retrieval.corpus import Corpus
-from agentgym_envs.retrieval.dense.build import build_vectors
-from agentgym_envs.retrieval.dense.vectors import FORMS, Vectors
+from agentgym_envs.retrieval.dense.build import build_vectors, write_vectors
+from agentgym_envs.retrieval.dense.vectors import FORMS, Manifest, Vectors, write_manifest
 from agentgym_envs.retrieval.types import Passage
 
 CORPUS = Corpus.of([Passage(str(i), f'"Title {i}"\ntext {i * i}') for i in range(25)])
@@ -92,25 +92,72 @@ def test_vectors_of_something_else_are_refused(tmp_path):
         build_vectors(CORPUS, Letters("other"), tmp_path / "w")
 
 
-def test_damage_is_noticed(tmp_path):
-    build_vectors(CORPUS, Letters(), tmp_path / "v", chunk=4)
-    path = tmp_path / "v" / "float32.bin"
-    held = bytearray(path.read_bytes())
-    held[13 * 40] ^= 1
-    path.write_bytes(held)
-    vectors = Vectors.open(tmp_path / "v")  # only the ends are read
-    with pytest.raises(ValueError, match="rows 12 to 16"):
+def test_damage_is_found_by_a_sample_at_opening_and_to_the_last_bit_on_demand(tmp_path):
+    rows = np.random.default_rng(0).normal(size=(20_000, 10)).astype(np.float32)
+    plan = Manifest(
+        count=20_000, dimension=10, forms=("float32",), encoder="", corpus="c", chunk=1_000
+    )
+    write_vectors(tmp_path, plan, lambda first: np.split(rows[first:], (20_000 - first) // 1_000))
+    path = tmp_path / "float32.bin"
+    held = path.read_bytes()
+    flipped = bytearray(held)
+    flipped[10_600 * 40] ^= 1  # between two blocks of the sample
+    path.write_bytes(flipped)
+    vectors = Vectors.open(tmp_path)
+    with pytest.raises(ValueError, match="rows 10000 to 11000"):
         vectors.check()
-    held[3] ^= 1
-    path.write_bytes(held)
-    with pytest.raises(ValueError, match="rows 0 to 4"):
-        Vectors.open(tmp_path / "v")
+    for damaged in (b"\0" * 4 + held[4:], held[:300_000] + bytes(100_000) + held[400_000:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"float32\.bin is not what was written"):
+            Vectors.open(tmp_path)
     path.write_bytes(held[:-4])
-    with pytest.raises(ValueError, match="996 bytes and should have 1,000"):
-        Vectors.open(tmp_path / "v")
+    with pytest.raises(ValueError, match="799,996 bytes and should have 800,000"):
+        Vectors.open(tmp_path)
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"float32\.bin"):
-        Vectors.open(tmp_path / "v")
+        Vectors.open(tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut"])
+def test_a_chunk_that_was_spoilt_while_a_build_rested_is_made_again_and_no_other(tmp_path, damage):
+    with pytest.raises(KeyboardInterrupt):
+        build_vectors(CORPUS, Letters(stop=16), tmp_path / "v", forms=list(FORMS), chunk=4)
+    path = tmp_path / "v" / "int8.bin"
+    held = bytearray(path.read_bytes())
+    if damage == "flipped":
+        held[5 * 10] ^= 1  # of chunk 1
+    else:
+        del held[13 * 10 :]  # chunk 3 lost its end
+    path.write_bytes(held)
+    again = build_vectors(CORPUS, Letters(stop=13), tmp_path / "v", forms=list(FORMS), chunk=4)
+    at_once = build_vectors(CORPUS, Letters(), tmp_path / "w", forms=list(FORMS), chunk=4)
+    assert again.fingerprint == at_once.fingerprint
+    again.check()
+
+
+def test_a_build_that_stops_before_its_log_is_removed_is_finished(tmp_path, monkeypatch):
+    real = write_manifest
+
+    def stop(*args):
+        real(*args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("agentgym_envs.retrieval.dense.build.write_manifest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_vectors(CORPUS, Letters(), tmp_path / "v")
+    assert build_vectors(CORPUS, Letters(stop=0), tmp_path / "v").count == 25
+    assert not (tmp_path / "v" / "building.jsonl").exists()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_residuals_bound_what_a_form_loses(form):
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(300, 16)).astype(np.float32)
+    vectors = Vectors.of(matrix, [form], corpus="c")
+    lost = np.linalg.norm(matrix - vectors.rows(np.arange(300)), axis=1)
+    assert vectors.manifest.residuals[form] == pytest.approx(lost.max(), abs=1e-7)
+    assert vectors.manifest.norm == pytest.approx(np.linalg.norm(matrix, axis=1).max())
 
 
 def test_a_manifest_of_another_version_is_refused(tmp_path):
@@ -118,6 +165,9 @@ def test_a_manifest_of_another_version_is_refused(tmp_path):
     path = tmp_path / "v" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"version": 99}))
     with pytest.raises(ValueError, match="version 99"):
+        Vectors.open(tmp_path / "v")
+    path.write_text('{"format": "bm25", "version": 2}')
+    with pytest.raises(ValueError, match="does not describe vectors"):
         Vectors.open(tmp_path / "v")
 
 

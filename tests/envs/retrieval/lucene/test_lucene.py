@@ -225,6 +225,53 @@ def test_a_build_that_fails_says_what_pyserini_said(stub, tmp_path, monkeypatch)
         build_lucene_index(CORPUS, tmp_path / "new")
 
 
+COMMAND = """#!/bin/sh
+while [ "$1" != --index ]; do shift; done
+echo built >> "$2.log"
+echo terms > "$2/_0.cfs"
+echo segments > "$2/segments_1"
+"""
+
+
+@pytest.fixture
+def command(stub, tmp_path, monkeypatch):
+    """A stand-in for pyserini's command: it writes two files, and remembers that it ran."""
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    (tmp_path / "python").write_text(COMMAND)
+    (tmp_path / "python").chmod(0o755)
+    return lambda: (tmp_path / "new.draft.log").read_text().count("built")
+
+
+def test_an_index_that_is_there_is_checked_and_never_built_over(command, tmp_path):
+    build_lucene_index(CORPUS, tmp_path / "new")
+    build_lucene_index(CORPUS, tmp_path / "new")
+    assert command() == 1
+    LuceneRetriever(tmp_path / "new", CORPUS)
+    other = Corpus.of([*PASSAGES[:2], Passage("d", "other")])
+    for refused in (build_lucene_index, lambda *it: LuceneRetriever(*it[::-1])):
+        with pytest.raises(ValueError, match="is of corpus .*, not of"):
+            refused(other, tmp_path / "new")
+    (tmp_path / "new" / "_0.cfs").write_text("TERMS\n")
+    with pytest.raises(ValueError, match=r"_0\.cfs is not what was written"):
+        build_lucene_index(CORPUS, tmp_path / "new")
+    with pytest.raises(ValueError, match=r"_0\.cfs is not what was written"):
+        LuceneRetriever(tmp_path / "new")
+
+
+def test_a_build_that_stops_begins_again(command, tmp_path, monkeypatch):
+    def stop(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr("agentgym_envs.retrieval.lucene.retriever.put", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build_lucene_index(CORPUS, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    build_lucene_index(CORPUS, tmp_path / "new")
+    assert command() == 2
+    LuceneRetriever(tmp_path / "new", CORPUS)
+
+
 # -- with pyserini itself
 
 

@@ -150,17 +150,43 @@ def test_who_no_longer_waits_is_not_searched_for():
     assert [queries for queries, _ in searcher.batches] == [["first"], ["shared"]]
 
 
-def test_an_error_reaches_everyone_who_waits_and_nobody_after():
+def test_a_query_that_breaks_its_batch_fails_those_who_asked_for_it_and_nobody_else():
     searcher = Searcher()
 
     async def main(batcher):
-        asked = (batcher.ask([query], 1, HELD) for query in ("a", "broken", "b"))
+        asked = (batcher.ask(queries, 1, HELD) for queries in (["a"], ["broken", "c"], ["b"]))
         failed = await asyncio.gather(*asked, return_exceptions=True)
         return failed, await batcher.ask(["a"], 1, HELD)
 
-    failed, after = run(main, searcher)
-    assert [str(error) for error in failed] == ["out of order"] * 3
-    assert after == [answer("a", 1)]
+    (one, failed, other), after = run(main, searcher)
+    assert (one, other, after) == ([answer("a", 1)], [answer("b", 1)], [answer("a", 1)])
+    assert str(failed) == "out of order"
+    assert [queries for queries, _ in searcher.batches] == [
+        ["a", "broken", "c", "b"],
+        ["a", "broken"],
+        ["c", "b"],
+        ["a"],
+        ["broken"],
+        ["a"],
+    ]
+
+
+def test_a_batch_in_halves_still_takes_in_who_asks_alike_and_drops_who_has_gone():
+    searcher = Searcher()
+    searcher.may_answer.clear()
+
+    async def main(batcher):
+        with pytest.raises(TimedOut):
+            await batcher.ask(["gone", "broken"], 1, 0.01)
+        searching = asyncio.create_task(batcher.ask(["a", "broken"], 1, HELD))
+        await until(lambda: searcher.batches)
+        same = asyncio.create_task(batcher.ask(["a"], 1, HELD))
+        searcher.may_answer.set()
+        return await same, (await asyncio.gather(searching, return_exceptions=True))[0]
+
+    same, failed = run(main, searcher)
+    assert same == [answer("a", 1)] and str(failed) == "out of order"
+    assert all(queries != ["gone"] for queries, _ in searcher.batches[1:])
 
 
 def test_a_search_that_loses_an_answer_is_an_error():
@@ -169,7 +195,7 @@ def test_a_search_that_loses_an_answer_is_an_error():
             return super().__call__(queries, k)[1:]
 
     async def main(batcher):
-        with pytest.raises(RuntimeError, match="2 queries got 1 answers"):
+        with pytest.raises(RuntimeError, match="1 queries got 0 answers"):
             await batcher.ask(["a", "b"], 1, HELD)
 
     run(main, Losing())

@@ -10,6 +10,7 @@ import pytest
 
 from agentgym_envs.retrieval.open import open_retriever
 from agentgym_envs.retrieval.serve.client import TOKEN_VARIABLE, HTTPRetriever
+from agentgym_envs.retrieval.serve.dialects import FINGERPRINT_HEADER, Limits
 from agentgym_envs.retrieval.types import Hit, Passage, RetrievalError
 
 # What a scripted server answers: status, body, further headers. None: it hangs up.
@@ -28,6 +29,7 @@ class Scripted:
     """A server that answers as it is told and remembers what it was sent."""
 
     def __init__(self, reply: Callable[[int, str, dict], Answer]):
+        self.reply = reply
         self.requests: list[tuple[str, dict, dict]] = []  # path, headers, body
         self.ports: list[int] = []  # of the client, one for each connection of its
         lock = threading.Lock()
@@ -48,7 +50,7 @@ class Scripted:
                     number = len(scripted.requests)
                     scripted.requests.append((self.path, dict(self.headers), sent))
                     scripted.ports.append(self.client_address[1])
-                answer = reply(number, self.path, sent)
+                answer = scripted.reply(number, self.path, sent)
                 if answer is None:
                     self.close_connection = True
                     return
@@ -329,12 +331,61 @@ def test_servers_that_serve_different_things_are_an_error():
 def test_nobody_there_is_no_fingerprint():
     with (
         asking("http://127.0.0.1:9") as retriever,
-        pytest.raises(RetrievalError, match="no server says what it serves"),
+        pytest.raises(RetrievalError, match="/health gave no answer in 10 attempts"),
     ):
         _ = retriever.fingerprint
 
 
+def test_a_server_that_is_starting_is_waited_for():
+    def reply(number: int, path: str, sent: dict) -> Answer:
+        return (503, {}, {}) if number < 3 else (200, {"fingerprint": "abc"}, {})
+
+    with Scripted(reply) as server, asking(server.url) as retriever:
+        assert retriever.fingerprint == "abc"
+
+
+def answering(name: str) -> Callable[[int, str, dict], Answer]:
+    """As our server does, naming its retriever with every answer."""
+    return lambda number, path, sent: (
+        (200, {"fingerprint": name}, {})
+        if path == "/health"
+        else (*right(sent)[:2], {FINGERPRINT_HEADER: name})
+    )
+
+
+def test_an_answer_by_another_retriever_is_an_error():
+    """Of two servers; or of one that was started anew over another index."""
+    with Scripted(answering("abc")) as one, Scripted(answering("xyz")) as two:
+        with asking([one.url, two.url]) as retriever:
+            retriever.search(["a"], 1)
+            with pytest.raises(
+                RetrievalError, match=f"alike: {two.url} answers by xyz, and by abc"
+            ):
+                retriever.search(["a"], 1)
+        with asking(two.url) as retriever:
+            assert retriever.fingerprint == "xyz"
+            two.reply = answering("abc")
+            with pytest.raises(RetrievalError, match="answers by abc, and by xyz"):
+                retriever.search(["a"], 1)
+
+
 # -- settings, copies
+
+
+@pytest.mark.parametrize("token", ["secret\n", "sec\nret", "secrét", " secret"])
+def test_a_token_that_no_header_can_carry_is_refused_and_not_shown(token, monkeypatch):
+    monkeypatch.setenv(TOKEN_VARIABLE, token.replace("\0", ""))
+    for settings in ({"token": token}, {}):
+        with pytest.raises(ValueError, match="the token should be") as error:
+            HTTPRetriever("http://host", **settings)
+        assert "sec" not in str(error.value)
+
+
+def test_no_more_passages_are_asked_for_at_once_than_our_servers_give():
+    with Scripted(always) as server, asking(server.url) as retriever:
+        retriever.search([f"q{i}" for i in range(900)], 100)
+    sizes = [len(sent["queries"]) for _, _, sent in server.requests]
+    assert sum(sizes) == 900 and max(sizes) * 100 <= Limits().passages
 
 
 @pytest.mark.parametrize(

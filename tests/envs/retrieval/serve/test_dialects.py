@@ -21,7 +21,7 @@ from agentgym_envs.retrieval.serve.dialects import (
 )
 from agentgym_envs.retrieval.types import Hit, Passage
 
-LIMITS = Limits(queries=3, characters=10, topk=5, queue=3)
+LIMITS = Limits(queries=3, characters=10, topk=5, passages=9, queue=3)
 HONEY = Hit(Passage("7", '"Honey"\nMade by bées.'), 1.5)
 
 
@@ -88,6 +88,7 @@ def test_an_answer_with_scores_wraps_each_document(count):
         (b'{"query": "a", "topk": NaN}', 422, "topk should be a whole number"),
         (b'{"query": "a", "return_scores": 1}', 422, "return_scores should be true or false"),
         (b'{"queries": ["a", "a", "a", "a"]}', 422, "queries has 4 entries"),
+        (b'{"queries": ["a", "a"], "topk": 5}', 422, "2 queries with topk 5 ask for 10 passages"),
         (b'{"query": "12345678901"}', 422, "query has 11 characters"),
         (b'{"query": "\\ud800"}', 422, "query has half of a surrogate pair"),
     ],
@@ -99,7 +100,7 @@ def test_what_is_wrong_is_named(sent, status, said):
     assert said in str(refused.value)
 
 
-@given(st.lists(st.text(max_size=10), max_size=3), st.integers(1, 5))
+@given(st.lists(st.text(max_size=10), max_size=3), st.integers(1, 3))
 def test_what_a_client_writes_a_server_reads(queries, k):
     asked = read_request(write_request(queries, k, "search_r1"), LIMITS)
     assert asked == Question(tuple(queries), k, True)
@@ -138,7 +139,10 @@ def test_verl_agent_has_one_query_a_request():
         (b'{"result": [[], []]}', "1 queries were asked and 2 answered"),
         (b'{"result": [{}]}', "result[0] should be a list"),
         (b'{"result": [[{"id": "1", "contents": "x"}]]}', 'result[0][0] has no object "document"'),
-        (b'{"result": [[{"document": {"contents": "x"}, "score": 1}]]}', '"id" of result[0][0]'),
+        (
+            b'{"result": [[{"document": {"id": [], "contents": "x"}, "score": 1}]]}',
+            '"id" of result[0][0]',
+        ),
         (b'{"result": [[{"document": {"id": "1"}, "score": 1}]]}', '"contents" of result[0][0]'),
         (b'{"result": [[{"document": {"id": "1", "contents": "x"}}]]}', '"score" of result[0][0]'),
         (
@@ -164,7 +168,33 @@ def test_a_published_server_may_number_its_passages():
     assert read_response(sent, 1, 1) == [[Hit(Passage("3", "x"), 2.0)]]
 
 
-@pytest.mark.parametrize("name", ["queries", "characters", "topk", "body", "timeout"])
+def test_a_passage_without_an_id_is_known_by_its_contents():
+    """As Search-R1's BM25 server sends them."""
+    document = {"title": "T", "text": "x", "contents": '"T"\nx'}
+    again = {"result": [[{"document": document, "score": 2}, {"document": document, "score": 1}]]}
+    ((one, same),) = read_response(body(again), 1, 2)
+    assert one.passage == same.passage
+    assert one.passage.contents == '"T"\nx' and re.fullmatch("[0-9a-f]{16}", one.passage.id)
+    document["contents"] = '"T"\ny'
+    ((other, _),) = read_response(body(again), 1, 2)
+    assert other.passage.id != one.passage.id
+
+
+def test_limits_from_texts():
+    assert Limits.of(["topk=20", "timeout=1.5"]) == Limits(topk=20, timeout=1.5)
+    for pair, said in {
+        "topq=20": "no limit 'topq': did you mean 'topk'",
+        "topk": "limit topk is a number, got ''",
+        "topk=1.5": "limit topk is a number, got '1.5'",
+        "topk=0": "limit topk must be above 0",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            Limits.of([pair])
+
+
+@pytest.mark.parametrize(
+    "name", ["queries", "characters", "topk", "passages", "body", "reading", "timeout"]
+)
 def test_a_limit_lets_something_through(name):
     with pytest.raises(ValueError, match=f"limit {name} must be above 0"):
         Limits(**{name: 0})

@@ -12,7 +12,7 @@ from retrieval_servers import COUNT, free_port, running, small_retriever
 
 from agentgym_envs.endpoint import is_loopback, listening
 from agentgym_envs.retrieval.serve.client import HTTPRetriever
-from agentgym_envs.retrieval.serve.dialects import Limits
+from agentgym_envs.retrieval.serve.dialects import FINGERPRINT_HEADER, Limits
 from agentgym_envs.retrieval.serve.endpoint import Service
 from agentgym_envs.retrieval.serve.server import make_app, serve
 from agentgym_envs.retrieval.types import RetrievalError
@@ -207,6 +207,11 @@ def test_a_retriever_that_fails_is_not_an_empty_answer():
         assert client.get("/health").json()["queries"] == 0
 
 
+def test_every_answer_names_its_retriever(client, retriever):
+    answered = client.post("/retrieve", json={"query": "name1"})
+    assert answered.headers[FINGERPRINT_HEADER] == retriever.fingerprint
+
+
 def test_who_waits_too_long_is_told():
     slow = Slow()
     with TestClient(make_app(slow, limits=Limits(timeout=0.05))) as client:
@@ -295,7 +300,35 @@ def test_a_token_that_no_header_carries_is_refused(retriever, token):
         pass
 
 
-# -- a real server, many agents
+# -- a real server
+
+HALF = b'POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"que'
+
+
+def test_who_never_sends_a_request_whole_is_told_and_let_go():
+    port = free_port()
+    with running(port, reading=0.2), socket.create_connection(("127.0.0.1", port)) as half:
+        half.sendall(HALF)
+        half.settimeout(HELD)
+        told = b""
+        while received := half.recv(4096):  # until the server closes
+            told += received
+    assert told.startswith(b"HTTP/1.1 408 ")
+    assert b"not sent whole within 0.2 s" in told
+
+
+def test_half_a_request_does_not_keep_a_server_from_stopping():
+    port = free_port()
+    with (
+        running(port, reading=1) as server,
+        socket.create_connection(("127.0.0.1", port)) as half,
+        socket.create_connection(("127.0.0.1", port)) as less,
+    ):
+        half.sendall(HALF)
+        less.sendall(HALF[:30])
+        time.sleep(0.3)
+        server.terminate()
+        server.wait(HELD)
 
 
 @pytest.mark.parametrize("requests", [2_000, pytest.param(10_000, marks=pytest.mark.slow)])
