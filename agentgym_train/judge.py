@@ -16,7 +16,7 @@ from agentgym_envs.episodes import from_record, judge
 from agentgym_envs.registration import importable
 from agentgym_envs.statistics import Rate, summarise
 from agentgym_envs.types import Episode, Verdict
-from agentgym_train.files import write_text
+from agentgym_train.files import numbered_lines, write_text
 
 Verifier = Callable[[Episode], Verdict]
 
@@ -33,8 +33,8 @@ class Disagreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """Success of the episodes played in one phase. before: by the verdicts on file; None: there
-    are episodes without one."""
+    """Success of the episodes played at one time. before: by the verdicts on file; None: there are
+    episodes without one."""
 
     before: Rate | None
     after: Rate
@@ -46,8 +46,8 @@ class Judged:
 
     gained, lost: episodes that are successes now, or no longer. rescored: as successful as before
     with another score. unjudged: without a verdict before; they are in no other count.
-    phases: by the name of the phase ("train", "evaluation", "" where a file has none), and "all"
-    where there are several.
+    phases: "train", and each evaluation by itself, as "evaluation, step 10"; "all" where the file
+    has no phases.
     disagreements: where success or score differ, in the file's order. out: the file written.
     """
 
@@ -69,7 +69,11 @@ def judge_file(path: Path, verifier: Verifier, out: Path | None = None) -> Judge
     one, TypeError where the verifier gives no Verdict.
     """
     source = path / "episodes.jsonl" if path.is_dir() else path
-    records = _read(source)
+    if not source.exists():
+        raise FileNotFoundError(f"there are no episodes at {source}")
+    records = list(numbered_lines(source))
+    if not records:
+        raise ValueError(f"{source} holds no episode")
     episodes = [_episode(source, line, record) for line, record in records]
     verdicts = [verdict for _, verdict in judge(episodes, verifier)]
     for episode, verdict in zip(episodes, verdicts, strict=True):
@@ -115,32 +119,17 @@ def find_verifier(address: str) -> Verifier:
     return cast(Verifier, found)
 
 
-def env_of(run: Path) -> str:
-    """The environment of a run's folder. Raises ValueError where that is not known."""
-    settings = run / "run.toml"
-    if not settings.is_file():
-        raise ValueError(f"{run} is no run's folder: say --env ID or --verifier module:function")
-    return tomllib.loads(settings.read_text(encoding="utf-8"))["env"]["id"]
+def env_of(path: Path) -> str:
+    """The environment of a run's folder, or of the run that a file of episodes lies in.
 
-
-def _read(path: Path) -> list[tuple[int, dict[str, Any]]]:
-    """Each line's number and object; a last line that a crash cut short is left out."""
+    Raises FileNotFoundError where there is nothing, ValueError where no run.toml tells.
+    """
     if not path.exists():
-        raise FileNotFoundError(f"there are no episodes at {path}")
-    lines = path.read_text(encoding="utf-8").split("\n")
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            found.append((number, json.loads(line)))
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise ValueError(f"{path}, line {number}: {error}") from error
-    if not found:
-        raise ValueError(f"{path} holds no episode")
-    return found
+        raise FileNotFoundError(f"there is nothing at {path}: give a run's folder or its episodes")
+    settings = (path if path.is_dir() else path.parent) / "run.toml"
+    if not settings.is_file():
+        raise ValueError(f"there is no {settings}: say --env ID or --verifier module:function")
+    return tomllib.loads(settings.read_text(encoding="utf-8"))["env"]["id"]
 
 
 def _episode(path: Path, line: int, record: dict[str, Any]) -> Episode:
@@ -163,11 +152,9 @@ def _compared(
         for (line, _), episode, before, after in zip(records, episodes, old, verdicts, strict=True)
         if before is not None and (before.success, before.score) != (after.success, after.score)
     ]
-    phase_of = [record.get("phase", "") for _, record in records]
-    names = dict.fromkeys(phase_of)
-    members = {name: [i for i, phase in enumerate(phase_of) if phase == name] for name in names}
-    if len(members) > 1:
-        members["all"] = list(range(len(records)))
+    members: dict[str, list[int]] = {}
+    for i, (_, record) in enumerate(records):
+        members.setdefault(_phase(record), []).append(i)
     gained = sum(one.after.success and not one.before.success for one in differ)
     lost = sum(one.before.success and not one.after.success for one in differ)
     return Judged(
@@ -183,6 +170,14 @@ def _compared(
         disagreements=differ,
         out=out,
     )
+
+
+def _phase(record: dict[str, Any]) -> str:
+    """The policy is another one at each evaluation; training episodes are too few of a step."""
+    phase = record.get("phase", "")
+    if phase == "train" or "step" not in record:
+        return phase or "all"
+    return f"{phase or 'all'}, step {record['step']}"
 
 
 def _rate(

@@ -17,7 +17,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,8 +82,10 @@ def compare(
     """Play every arm of a suite that is not finished yet, `workers` at a time.
 
     Arms that were stopped go on from their checkpoints; a broken one is recorded and tried again
-    by the next call. A folder that holds a comparison already takes the suite's arms in. only:
-    shell patterns of arm ids, as "alfworld/atod-*". gpus: given to the workers in turn.
+    by the next call. A folder that holds a comparison already takes the suite's arms in: what has
+    begun there keeps its settings, but for an arm that broke or has nothing to show yet, which
+    takes new ones and starts afresh; arms that the suite does not have stay, and are not played.
+    only: shell patterns of arm ids, as "alfworld/atod-*". gpus: given to the workers in turn.
 
     Raises SettingsError or ChangedError where the folder's comparison is another one, what the
     environments, models and banks raise where something is missing, all before any work;
@@ -91,25 +93,58 @@ def compare(
     SIGTERM, after the children have ended.
     """
     with locked(folder) as lock, _terminable():
-        begun = folder / "suite.toml"
-        if begun.exists():
-            suite = joined(load_suite(begun), suite)
-        arms = suite.matching(only) if only else suite.arms
-        jobs = jobs_of(suite, arms)
-        shared = _Shared(suite, folder)
+        record_path = folder / "suite.toml"
+        wanted = suite.matching(only) if only else suite.arms
+        begun: set[str] = set()
+        if record_path.exists():
+            known = load_suite(record_path)
+            begun = _begun(known, folder)
+            suite = joined(known, suite, begun)
+        ids = {arm.id for arm in wanted}
+        jobs = jobs_of(suite, [arm for arm in suite.arms if arm.id in ids])
+        shared = _Shared(suite, folder, begun)
         shared.check(jobs)
-        write_text(begun, record(suite))
+        write_text(record_path, record(suite))
+        for job in jobs:
+            if shared.starts_afresh(job):
+                job.put_aside(folder)
         cores = os.cpu_count() or 1
         team = Workers(workers, max(1, cores // workers), lock, gpus)
         return _Comparison(suite, folder, jobs, team, shared, on_progress).play()
 
 
+def _begun(suite: Suite, folder: Path) -> set[str]:
+    """Ids of arms with something to show that did not break; homes of the models that are made."""
+    states = _states(folder / "status.json")
+    arms = {
+        arm.id
+        for arm in suite.arms
+        if states.get(arm.id, {}).get("state") != "broken"
+        and ArmJob(arm, suite.environments[arm.env]).step(folder)[0] >= 0
+    }
+    sources = (one for made in suite.environments.values() for one in made.sources.values())
+    return arms | {source.home for source in sources if (folder / source.home).exists()}
+
+
 class _Shared:
     """What the arms share, checked before any work and whenever a model is made."""
 
-    def __init__(self, suite: Suite, folder: Path) -> None:
-        self._suite, self._folder = suite, folder
-        self._tasks, self._pins = Pins(folder / "tasks.json"), Pins(folder / "pins.json")
+    def __init__(self, suite: Suite, folder: Path, begun: Collection[str]) -> None:
+        self._suite, self._folder, self._begun = suite, folder, begun
+        self._envs = {
+            name
+            for name, made in suite.environments.items()
+            if any(arm.id in begun for arm in suite.of(name))
+            or any(source.home in begun for source in made.sources.values())
+        }
+        self._tasks = Pins(folder / "tasks.json", self._envs)
+        self._pins = Pins(folder / "pins.json", self._envs)
+
+    def starts_afresh(self, job: Job) -> bool:
+        """Does nothing bind this job to what it was before?"""
+        if isinstance(job, YardstickJob):
+            return job.arm.env not in self._envs
+        return job.name not in self._begun
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Everything that these jobs need and the suite does not make is there, unchanged."""
@@ -117,7 +152,8 @@ class _Shared:
         tasks, pins = {}, {}
         for arm in arms:
             run = arm.placed(self._folder, self._suite.environments[arm.env])
-            _check_begun(arm, run, self._folder / "arms" / arm.id / "run.toml")
+            if arm.id in self._begun:
+                _check_begun(arm, run, self._folder / "arms" / arm.id / "run.toml")
             found = pins.setdefault(arm.env, {})
             if run.skills:
                 found[f"skill bank {run.skills.bank}"] = pinned_bank(run)
@@ -172,7 +208,7 @@ class _Comparison:
         self._ended: list[tuple[str, str]] = []
         self._status = _Status(folder / "status.json", suite)
         self._start = time.monotonic()
-        self._before = self._steps_done()
+        self._before = {name: self._step(name, job) for name, job in self._arms().items()}
 
     def play(self) -> Outcome:
         """Until nothing is left that can be played."""
@@ -268,18 +304,20 @@ class _Comparison:
         return Running(name, step, job.arm.run.steps, held_out)
 
     def _left(self) -> float | None:
-        """Seconds until the last step, at the pace of the steps since we began."""
-        done = self._steps_done()
-        total = sum(j.arm.run.steps for n, j in self._arms().items() if n not in self._broken)
-        if done <= self._before:
+        """Seconds until the last step, at the pace of the steps since we began; without what broke
+        on the way."""
+        done, before, total = 0, 0, 0
+        for name, job in self._arms().items():
+            if name not in self._broken:
+                done += self._step(name, job)
+                before += self._before[name]
+                total += job.arm.run.steps
+        if done <= before:
             return None
-        return (time.monotonic() - self._start) * (total - done) / (done - self._before)
+        return (time.monotonic() - self._start) * (total - done) / (done - before)
 
-    def _steps_done(self) -> int:
-        return sum(
-            job.arm.run.steps if name in self._done else max(0, job.step(self._folder)[0])
-            for name, job in self._arms().items()
-        )
+    def _step(self, name: str, job: ArmJob) -> int:
+        return job.arm.run.steps if name in self._done else max(0, job.step(self._folder)[0])
 
 
 class _Status:
@@ -287,7 +325,7 @@ class _Status:
 
     def __init__(self, path: Path, suite: Suite) -> None:
         self._path = path
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = _states(path)
         self._arms: dict[str, dict[str, Any]] = {
             arm.id: known.get(arm.id, {"state": "waiting"}) for arm in suite.arms
         }
@@ -317,10 +355,12 @@ class _Status:
         write_text(self._path, json.dumps(self._arms, indent=1) + "\n")
 
 
+def _states(path: Path) -> dict[str, dict[str, Any]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def _check_begun(arm: Arm, now: Run, path: Path) -> None:
     """An arm that has begun has these settings, wherever its models lay then."""
-    if not path.exists():
-        return
     before = load(path, Run)
     before = replace(before, model=replace(before.model, name=now.model.name))
     if before.teacher is not None and now.teacher is not None:

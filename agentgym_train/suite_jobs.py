@@ -4,12 +4,14 @@ Where each writes, inside the suite's folder:
 
 warm/<env>/student|teacher/          a model made by warm-up
 arms/<env>/<algorithm>-<seed>/       one run
+aside/<env>/<algorithm>-<seed>/      what a broken run left that started afresh with other settings
 jobs/<name>.toml, .log, .json        what a command was given, said, and found
 """
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +19,8 @@ from typing import Protocol
 
 from agentgym_train.files import write_text
 from agentgym_train.runlog import read_metrics
-from agentgym_train.settings import dump
+from agentgym_train.settings import Run, dump, load
+from agentgym_train.suite_rules import unchanged
 from agentgym_train.suite_settings import Arm, Environment, Source, Suite
 
 TRAINER = "agentgym_train"
@@ -38,6 +41,10 @@ class Job(Protocol):
 
     def command(self, folder: Path, threads: int) -> tuple[str, list[str]]:
         """The module to run and its arguments; goes on where it was stopped."""
+        ...
+
+    def put_aside(self, folder: Path) -> None:
+        """Make room for a fresh start, where there is something with other settings."""
         ...
 
 
@@ -66,7 +73,10 @@ class WarmJob:
             raise ValueError(f"{self.name} has no settings to warm up with")
         given = replace(settings, threads=settings.threads or threads)
         path = _written(self, folder, dump(given))
-        return TRAINER, ["warmup", str(path), "--out", str(folder / self.name)]
+        return TRAINER, ["warmup", str(path), "--out", str(folder / self.name), "--tasks", "0"]
+
+    def put_aside(self, folder: Path) -> None:
+        """A model that is not made yet leaves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +110,25 @@ class ArmJob:
         return (lines[-1]["step"] if lines else -1), (rates[-1] if rates else None)
 
     def command(self, folder: Path, threads: int) -> tuple[str, list[str]]:
-        home = self.home(folder)
+        home, run = self.home(folder), self.arm.placed(folder, self.environment)
         if (home / "run.toml").exists():
+            before = load(home / "run.toml", Run)
+            # As many threads as before, or it is not the same run; models may lie elsewhere now,
+            # and memory may be less.
+            write_text(home / "run.toml", dump(replace(run, threads=before.threads)))
             return TRAINER, ["resume", str(home)]
-        run = self.arm.placed(folder, self.environment)
         path = _written(self, folder, dump(replace(run, threads=run.threads or threads)))
         return TRAINER, ["run", str(path), "--out", str(home)]
+
+    def put_aside(self, folder: Path) -> None:
+        """A run that began with other settings goes to `aside/`."""
+        home, run = self.home(folder), self.arm.placed(folder, self.environment)
+        if not (home / "run.toml").exists() or unchanged(load(home / "run.toml", Run), run):
+            return
+        aside = folder / "aside" / self.arm.id
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        home.rename(aside)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +159,10 @@ class YardstickJob:
         run = self.arm.placed(folder, self.environment)
         path = _written(self, folder, dump(replace(run, threads=run.threads or threads)))
         return "agentgym_train.suite_yardsticks", [str(path), str(_result(self, folder))]
+
+    def put_aside(self, folder: Path) -> None:
+        """They are soon played again."""
+        _result(self, folder).unlink(missing_ok=True)
 
 
 def jobs_of(suite: Suite, arms: Sequence[Arm]) -> list[Job]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
 
 from agentgym_envs import TextEnv
+from agentgym_envs.order import subset
 from agentgym_envs.registration import importable
 from agentgym_envs.types import content_hash
 from agentgym_train.bank import load_bank
@@ -34,11 +35,13 @@ class ChangedError(ValueError):
 
 
 class Pins:
-    """One file of pins: environment -> name -> what it was."""
+    """One file of pins: environment -> name -> what it was. Those of other environments than
+    `begun` bind nobody."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, begun: Collection[str]) -> None:
         self._path = path
-        self._known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        self._known = {env: names for env, names in known.items() if env in begun}
 
     def check(self, found: Found) -> None:
         """Raises ChangedError where something is not what was written down."""
@@ -105,7 +108,7 @@ def _listed(env_id: str, settings: dict[str, Any], limit: int) -> dict[str, Any]
     env = gym.make(importable(env_id), **settings).unwrapped
     if not isinstance(env, TextEnv):
         raise TypeError(f"{env_id} is a {type(env).__name__}, not a TextEnv")
-    ids = list(env.tasks.ids[: limit or len(env.tasks.ids)])
+    ids = list(subset(env.tasks.ids, limit))
     hashes = [env.tasks.task(task_id).hash for task_id in ids]
     env.close()
     return {"ids": ids, "hashes": hashes, "hash": content_hash(json.dumps([ids, hashes]))}

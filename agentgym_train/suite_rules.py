@@ -11,6 +11,19 @@ from agentgym_train.settings import Run, SettingsError, dump
 # What an algorithm brings with it. Whoever has a teacher has the same one, though.
 OWN = ("algorithm", "teacher", "skills", "notes", "demonstrations", "seed", "threads")
 SHARED = ("env", "model", "evaluation")
+# What a run takes in memory and leaves behind: changes no gradient but for rounding, and so may
+# change at any time.
+FREE = (
+    "threads",
+    "log",
+    "rollout.at_once",
+    "learning.micro_tokens",
+    "model.gradient_checkpointing",
+    "model.device",
+    "teacher.micro_tokens",
+    "teacher.gradient_checkpointing",
+    "teacher.device",
+)
 
 
 def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +36,11 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
         else:
             both[key] = value
     return both
+
+
+def within(key: str, names: Sequence[str]) -> bool:
+    """Is a dotted key one of these settings, or inside one of these tables?"""
+    return any(key == one or key.startswith(f"{one}.") for one in names)
 
 
 def check_arms(runs: Mapping[str, Run], differ: Sequence[str], where: str) -> None:
@@ -41,7 +59,7 @@ def check_arms(runs: Mapping[str, Run], differ: Sequence[str], where: str) -> No
         for name, one in told.items()
     }
     for some in (plain, taught):
-        for key, one, other in _differences(some, lambda key: _allowed(key, differ)):
+        for key, one, other in _differences(some, lambda key: within(key, (*differ, *FREE))):
             raise SettingsError(
                 f"{where}: {key} is {some[one].get(key)!r} in {one} and {some[other].get(key)!r} "
                 f"in {other}: arms of one environment differ in their algorithm alone, unless the "
@@ -51,12 +69,22 @@ def check_arms(runs: Mapping[str, Run], differ: Sequence[str], where: str) -> No
 
 def check_unchanged(before: Run, now: Run, where: str) -> None:
     """Raises SettingsError naming the first setting of an arm that is not as it began."""
-    runs = {"before": _flat(before), "now": _flat(now)}
-    for key, _, _ in _differences(runs, lambda key: key == "threads"):
+    for key, was, is_now in _changes(before, now):
         raise SettingsError(
-            f"{where} began with {key} = {runs['before'].get(key)!r}, the suite now says "
-            f"{runs['now'].get(key)!r}: put it back, or compare in another folder"
+            f"{where} began with {key} = {was!r}, the suite now says {is_now!r}: put it back, or "
+            "compare in another folder"
         )
+
+
+def unchanged(before: Run, now: Run) -> bool:
+    """Is this the same run, whatever memory it takes?"""
+    return not any(True for _ in _changes(before, now))
+
+
+def _changes(before: Run, now: Run) -> Iterator[tuple[str, Any, Any]]:
+    runs = {"before": _flat(before), "now": _flat(now)}
+    for key, _, _ in _differences(runs, lambda key: within(key, FREE)):
+        yield key, runs["before"].get(key), runs["now"].get(key)
 
 
 def _differences(
@@ -86,7 +114,3 @@ def _walk(table: Mapping[str, Any], where: str) -> Iterator[tuple[str, Any]]:
 
 def _part(told: Mapping[str, Any], table: str) -> dict[str, Any]:
     return {key: value for key, value in told.items() if key.partition(".")[0] == table}
-
-
-def _allowed(key: str, differ: Sequence[str]) -> bool:
-    return any(key == one or key.startswith(f"{one}.") for one in differ)

@@ -14,6 +14,7 @@
     base = "../runs/alfworld_tiny"            # a folder with <algorithm>.toml, read from this file
     student = { warmup = "../runs/alfworld_tiny/student.toml" }
     teacher = { warmup = "../runs/alfworld_tiny/teacher.toml", change = { steps = 900 } }
+    baseline = "grpo"                         # the report holds the others against it alone
     run = { evaluation = { tasks = 128 } }    # put over every arm of this environment
 
 Tables are merged, later over earlier: the file in `base`, `[shared]`, `[arms.<name>]`, the
@@ -25,7 +26,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -74,6 +75,7 @@ class EnvironmentFile:
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
     algorithms: tuple[str, ...] = ()  # these instead of the suite's
     seeds: tuple[int, ...] = ()
+    baseline: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class SuiteFile:
     seeds: tuple[int, ...] = (0,)
     algorithms: tuple[str, ...] = ()
     differ: tuple[str, ...] = ()  # settings besides the algorithm's own in which arms may differ
+    baseline: str = ""  # the arm that the others are held against; none: every two are compared
     shared: dict[str, Any] = field(default_factory=dict)
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
     environments: dict[str, Any] = field(default_factory=dict)
@@ -103,10 +106,12 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Environment:
-    """Models that the arms of an environment share; None where they are given by name."""
+    """Models that the arms of an environment share; None where they are given by name. baseline:
+    the arm that the others are held against."""
 
     student: Source | None = None
     teacher: Source | None = None
+    baseline: str = ""
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -178,7 +183,7 @@ def record(suite: Suite) -> str:
     told: dict[str, Any] = {}
     for name, environment in suite.environments.items():
         arms: dict[str, Any] = {}
-        table: dict[str, Any] = {"arms": arms}
+        table: dict[str, Any] = {"baseline": environment.baseline, "arms": arms}
         for arm in suite.of(name):
             run = tomllib.loads(dump(arm.run))
             for role, key in (("student", "model"), ("teacher", "teacher")):
@@ -193,32 +198,39 @@ def record(suite: Suite) -> str:
     return tomli_w.dumps({**head, "environments": told})
 
 
-def joined(known: Suite, added: Suite) -> Suite:
+def joined(known: Suite, added: Suite, begun: Collection[str]) -> Suite:
     """A suite that has begun, with the arms of another one added.
 
-    Raises SettingsError where they disagree: an arm that both have, an environment's models, or
-    arms of both that differ in more than their algorithm.
+    begun: ids of arms and homes of models that there is something of. They stay as they are; the
+    others are as the added suite says, or forgotten where it does not have them.
+
+    Raises SettingsError where the two disagree on what has begun, or arms of both differ in more
+    than their algorithm.
     """
-    environments = dict(known.environments)
-    for name, now in added.environments.items():
-        before = environments.get(name, now).sources
-        for role in before.keys() & now.sources.keys():
-            if before[role] != now.sources[role]:
+    environments = dict(added.environments)
+    for name, before in known.environments.items():
+        kept = {role: one for role, one in before.sources.items() if one.home in begun}
+        now = environments.get(name, before)
+        for role in kept.keys() & now.sources.keys():
+            if kept[role] != now.sources[role]:
                 raise SettingsError(
                     f"environments.{name}: the {role} was made otherwise when this comparison "
                     "began: put its settings back, or compare in another folder"
                 )
-        environments[name] = Environment(**{**now.sources, **before})
-    begun = {arm.id: arm for arm in known.arms}
-    for arm in added.arms:
-        before = begun.setdefault(arm.id, arm)
-        check_unchanged(before.run, arm.run, arm.id)
+        environments[name] = replace(now, **kept)
+    fresh = {arm.id: arm for arm in added.arms}
+    arms = {arm.id: fresh.get(arm.id, arm) for arm in known.arms if arm.id in {*begun, *fresh}}
+    arms |= fresh
+    for arm in known.arms:
+        if arm.id in begun:
+            check_unchanged(arm.run, arms[arm.id].run, arm.id)
+    present = {arm.env for arm in arms.values()}
     differ = tuple(sorted({*known.differ, *added.differ}))
     return _checked(
         Suite(
             title=added.title or known.title,
-            environments=environments,
-            arms=tuple(begun.values()),
+            environments={name: one for name, one in environments.items() if name in present},
+            arms=tuple(arms.values()),
             differ=differ,
         )
     )
@@ -235,6 +247,7 @@ def _resolved(file: SuiteFile, folder: Path) -> Suite:
         environments[env] = Environment(
             student=_source(env, "student", table.student, folder),
             teacher=_source(env, "teacher", table.teacher, folder),
+            baseline=table.baseline or file.baseline,
         )
         for name in _names(env, table, file):
             arms += _arms(env, name, table, environments[env], file, folder)
@@ -257,6 +270,11 @@ def _checked(suite: Suite) -> Suite:
                 raise SettingsError(
                     f"environments.{env}.{role}.arm: the suite has no arm {source.arm!r}"
                 )
+        names = {arm.name for arm in suite.of(env)}
+        if made.baseline and made.baseline not in names:
+            raise SettingsError(
+                f"environments.{env}: its baseline {made.baseline!r} is no arm of it"
+            )
         runs = {arm.id: arm.run for arm in suite.of(env)}
         check_arms(runs, suite.differ, f"environments.{env}")
     return replace(suite, environments=used, arms=tuple(_by_seed(suite.arms)))

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from agentgym_envs.statistics import Rate
-from agentgym_train.evaluate import evaluate_model, evaluate_yardsticks
+from agentgym_train.evaluate import PLAIN, evaluate_model, evaluate_yardsticks
 from agentgym_train.files import write_text
 from agentgym_train.settings import Run, load
 
@@ -24,10 +24,11 @@ def measured(run: Run) -> dict[str, dict[str, float]]:
     """Policy -> "successes", "episodes", "mean_turns" and "mean_score" on the held-out tasks."""
     if run.threads:
         torch.set_num_threads(run.threads)
-    told = {name: _told(one.overall) for name, one in evaluate_yardsticks(run).items()}
-    told["student"] = _told(evaluate_model(run).overall)
+    scripted = evaluate_yardsticks(run.env, run.evaluation.tasks, run.seed)
+    told = {name: _told(one.overall) for name, one in scripted.items()}
+    told["student"] = _told(evaluate_model(run)[PLAIN].overall)
     if run.teacher is not None:
-        told["teacher"] = _told(evaluate_model(replace(run, model=run.teacher)).overall)
+        told["teacher"] = _told(evaluate_model(replace(run, model=run.teacher))[PLAIN].overall)
     return told
 
 

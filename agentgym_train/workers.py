@@ -27,7 +27,8 @@ _WATCHED = (
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A command that is over. error: its last words, or "" where it did what it should."""
+    """A command that is over. error: "" where it did what it should, or why it did not in a line,
+    and its last words in those that follow."""
 
     name: str
     error: str
@@ -119,7 +120,7 @@ def locked(folder: Path, patience: float = 20.0) -> Iterator[int]:
                 if time.monotonic() > deadline:
                     who = os.pread(handle, 100, 0).decode(errors="replace").strip()
                     raise BlockingIOError(
-                        f"{folder} is in use by another comparison (process {who}): wait for it, "
+                        f"{folder} is in use by another command (process {who}): wait for it, "
                         "or stop it"
                     ) from None
                 time.sleep(0.1)
@@ -128,6 +129,21 @@ def locked(folder: Path, patience: float = 20.0) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+def in_use(folder: Path) -> bool:
+    """Does somebody hold a folder's lock?"""
+    try:
+        handle = os.open(folder / "lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def watched(module: str, words: Sequence[str]) -> None:
@@ -153,4 +169,14 @@ def _last_words(name: str, child: _Child) -> Ended:
         return Ended(name, "")
     told = child.log.read_text(encoding="utf-8", errors="replace").strip()[-_TAIL:]
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    return Ended(name, f"{how}: {told}" if told else how)
+    reason = _reason(told) if code > 0 else ""
+    return Ended(
+        name, "\n".join(one for one in (f"{how}: {reason}" if reason else how, told) if one)
+    )
+
+
+def _reason(told: str) -> str:
+    """The line that says why: the last that begins with "error:", or the last of all."""
+    lines = told.splitlines()
+    errors = [line.removeprefix("error:").strip() for line in lines if line.startswith("error:")]
+    return (errors or lines or [""])[-1]

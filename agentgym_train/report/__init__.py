@@ -10,7 +10,8 @@ from agentgym_train.report.contents import contents_of
 from agentgym_train.report.findings import Findings
 from agentgym_train.report.page import page
 from agentgym_train.report.picture import draw
-from agentgym_train.report.runs import ReportError, read_study
+from agentgym_train.report.runs import ReportError
+from agentgym_train.report.study import read_study
 from agentgym_train.report.tables import comma_separated, markdown
 
 __all__ = ["ReportError", "ReportPaths", "report"]
@@ -35,8 +36,8 @@ def report(folders: Sequence[Path], out: Path) -> ReportPaths:
     `success.png` into `out`; an older report there is replaced. Runs that are not finished are
     shown as such.
 
-    Raises ReportError where a folder holds no run, a file in one cannot be read, or two folders
-    claim to be one arm.
+    Runs that differ in more than their seed come under names of their own. Raises ReportError where
+    a folder holds no run, or a file in one cannot be read.
     """
     study = read_study(folders, order=list(BUILT_IN))
     findings = {env: Findings(study, env) for env in study.envs}

@@ -2,6 +2,9 @@
 
 Colours are CSS classes (`s0` to `s6`, the colours of Okabe and Ito but yellow), so that they follow
 the page's light and dark; after seven lines the dashes change. Drawn at a fixed size in pixels.
+
+A few lines are named at their ends and have bands and single runs. Of many, and where a name has no
+room, a key beside the figure tells the names, and bands would only cover each other.
 """
 
 import math
@@ -15,6 +18,8 @@ from agentgym_train.report.tables import short_number
 COLOURS = 7
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _LABEL_GAP = 13.0  # pixels between direct labels
+_LETTER = 6.6  # pixels of a label's letter, about
+FEW = 8  # lines that can have names at their ends, and bands
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +35,14 @@ class Point:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A line. `style` chooses colour and dashes; `runs` are thin lines behind it; an `open` line is
-    of runs that are not finished."""
+    """A line. `style` chooses colour and dashes; `runs` are thin lines behind it, `unfinished` ones
+    dotted; an `open` line is itself of runs that are not finished."""
 
     name: str
     style: int
     points: tuple[Point, ...]
     runs: tuple[tuple[tuple[float, float], ...], ...] = ()
+    unfinished: tuple[tuple[tuple[float, float], ...], ...] = ()
     open: bool = False
 
 
@@ -50,7 +56,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """The figure's size in pixels, its margins, and the range of its axes."""
+    """The figure's size in pixels, its margins, and the range of its axes. named: lines have their
+    names at their ends."""
 
     width: int
     height: int
@@ -60,6 +67,7 @@ class Frame:
     bottom: int
     x: tuple[float, float]
     y: tuple[float, float]
+    named: bool = False
 
     def across(self, x: float) -> float:
         low, high = self.x
@@ -76,41 +84,52 @@ class Frame:
 
 def success_frame(series: Sequence[Series], lines: Sequence[Line], width: int) -> Frame:
     """Axes for success curves: y from 0 to 1, room for names on the right."""
-    longest = max((len(one.name) for one in (*series, *lines)), default=0)
     narrow = width < 500
+    most = width // 3
+    names = max((_room(one.name) for one in series), default=0)
+    named = len(series) <= FEW and names <= most
+    levels = max((_room(line.name) for line in lines), default=0)
     return Frame(
         width=width,
         height=300 if narrow else 380,
         left=40,
-        right=min(12 + 7 * longest, width // 3),
+        right=min(max(names if named else 0, levels, 12), most),
         top=14,
         bottom=44,
-        x=_range([p.x for one in series for p in one.points], from_zero=True),
+        x=_range(
+            [p.x for one in series for p in one.points]
+            + [x for one in series for run in one.unfinished for x, _ in run],
+            from_zero=True,
+        ),
         y=(0.0, 1.0),
+        named=named,
     )
 
 
 def success_chart(
     series: Sequence[Series], lines: Sequence[Line], frame: Frame, *, axis: str, name: str
 ) -> Html:
-    """Success in percent against `axis`; algorithms and levels are named at their right ends."""
+    """Success in percent against `axis`; levels are named at their right ends, and so are
+    algorithms where the frame has room."""
     drawn = [one for one in series if one.points]
     edge = frame.width - frame.right
     ends = [(frame.across(one.points[-1].x), frame.down(one.points[-1].y)) for one in drawn]
+    names = [(one.name, f"s{one.style % COLOURS}") for one in drawn]
+    if not frame.named:
+        ends, names = [], []
     ends += [(edge, frame.down(line.y)) for line in lines]
-    names = [one.name for one in drawn] + [line.name for line in lines]
-    kinds = [f"s{one.style % COLOURS}" for one in drawn] + ["quiet"] * len(lines)
+    names += [(line.name, "quiet") for line in lines]
     heights = spread([y for _, y in ends], _LABEL_GAP, frame.top, frame.height - frame.bottom)
     labels = [
         _label(text, kind, frame, end, height)
-        for text, kind, end, height in zip(names, kinds, ends, heights, strict=True)
+        for (text, kind), end, height in zip(names, ends, heights, strict=True)
     ]
     return tag(
         "svg",
         tag("title", f"{name}: success against {axis}"),
         _axes(frame, axis, [0, 0.25, 0.5, 0.75, 1.0], "{:.0%}".format),
         *(_level(line, frame) for line in lines),
-        *(_series(one, frame) for one in drawn),
+        *(_series(one, frame, bands=len(drawn) <= FEW) for one in drawn),
         *labels,
         tag("line", class_="cursor", y1=frame.top, y2=frame.height - frame.bottom, x1=-9, x2=-9),
         viewBox=f"0 0 {frame.width} {frame.height}",
@@ -123,7 +142,9 @@ def success_chart(
 
 def tile(title: str, series: Sequence[Series], *, axis: str = "step", width: int = 244) -> Html:
     """A small figure of one metric, its range of values chosen to fit."""
-    low, high = _range([p.y for one in series for p in one.points], least=0.25)
+    low, high = _range(
+        [y for one in series for p in one.points for y in (p.low, p.y, p.high)], least=0.25
+    )
     frame = Frame(
         width=width,
         height=150,
@@ -140,8 +161,8 @@ def tile(title: str, series: Sequence[Series], *, axis: str = "step", width: int
         tag(
             "svg",
             tag("title", title),
-            _axes(frame, axis, nice_ticks(low, high, 3), short_number, few=True),
-            *(_series(one, frame) for one in series),
+            _axes(frame, axis, _at_least_two(low, high), short_number, few=True),
+            *(_series(one, frame, bands=len(series) <= FEW) for one in series),
             viewBox=f"0 0 {frame.width} {frame.height}",
             width=frame.width,
             height=frame.height,
@@ -155,11 +176,11 @@ def tile(title: str, series: Sequence[Series], *, axis: str = "step", width: int
 def strip(
     rate: float,
     seeds: Interval | None,
-    both: Interval | None,
+    wide: Interval | None,
     lines: Iterable[Line],
     style: int | None,
 ) -> Html:
-    """A rate from 0 to 1 on a line: thick its interval over seeds, thin that over tasks as well.
+    """A rate from 0 to 1 on a line: thick its interval over seeds, thin a wider one.
 
     style None: something that was not trained here.
     """
@@ -182,7 +203,7 @@ def strip(
         )
         for one in lines
     ]
-    for kind, interval in (("thin", both), ("thick", seeds)):
+    for kind, interval in (("thin", wide), ("thick", seeds)):
         if interval is not None:
             parts.append(
                 tag(
@@ -238,6 +259,12 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     return [round((first + i) * step, 12) for i in range(count + 1)]
 
 
+def _at_least_two(low: float, high: float) -> list[float]:
+    """Ticks of a small figure, by which it can be read."""
+    few = (nice_ticks(low, high, about) for about in (3, 4, 6, 10))
+    return next(ticks for ticks in few if len(ticks) > 1)
+
+
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
     """Places near the wanted ones that are at least `gap` apart, within [low, high] if they fit."""
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
@@ -279,10 +306,10 @@ def _axes(
     for x in nice_ticks(*frame.x, 3 if few or frame.width < 500 else 6):
         parts.append(_text(short_number(x), frame.across(x), bottom + 16, "middle"))
     middle = (frame.left + frame.width - frame.right) / 2
-    if not few:
+    if few:
+        parts.append(_text(axis, frame.left - 6, bottom + 16, "end", "axis"))
+    else:
         parts.append(_text(axis, middle, frame.height - 6, "middle", "axis"))
-    elif axis != "step":
-        parts.append(_text(axis, frame.left, frame.height - 1, "start", "axis"))
     return tag("g", *parts, class_="axes")
 
 
@@ -291,17 +318,25 @@ def _level(line: Line, frame: Frame) -> Html:
     return tag("line", class_="level", x1=frame.left, x2=frame.width - frame.right, y1=y, y2=y)
 
 
-def _series(one: Series, frame: Frame) -> Html:
+def _series(one: Series, frame: Frame, *, bands: bool) -> Html:
+    """A line; with `bands` what is around it too: its band and its runs."""
     colour = f"s{one.style % COLOURS}"
     parts = []
     places = [(frame.across(p.x), frame.down(p.y)) for p in one.points]
-    if any(p.high > p.low for p in one.points):
+    if bands and any(p.high > p.low for p in one.points):
         upper = [(frame.across(p.x), frame.down(min(p.high, frame.y[1]))) for p in one.points]
         lower = [(frame.across(p.x), frame.down(max(p.low, frame.y[0]))) for p in one.points]
         parts.append(tag("path", class_="band", d=_path(upper + lower[::-1]) + "Z"))
+    runs = one.runs if bands else ()
+    thin = [*((run, False) for run in runs), *((run, True) for run in one.unfinished)]
     parts += [
-        tag("path", class_="run", d=_path([(frame.across(x), frame.down(y)) for x, y in run]))
-        for run in one.runs
+        tag(
+            "path",
+            class_="run open" if dotted else "run",
+            d=_path([(frame.across(x), frame.down(y)) for x, y in run]),
+            stroke_dasharray="2 3" if dotted else None,
+        )
+        for run, dotted in thin
     ]
     dashed = dashes(one.style) or ("3 4" if one.open else None)
     parts.append(tag("path", class_="line", d=_path(places), stroke_dasharray=dashed))
@@ -314,13 +349,15 @@ def _series(one: Series, frame: Frame) -> Html:
 def _label(text: str, kind: str, frame: Frame, end: tuple[float, float], height: float) -> Html:
     """A name in the right margin, with a thin line to where its own line ends."""
     x = frame.width - frame.right + 8
-    room = max(int((frame.right - 8) / 6.6), 4)
-    name = text if len(text) <= room else text[: room - 1] + "…"
-    near = abs(end[0] - x) < 12
+    letters = max(int((frame.right - 8) / _LETTER), 4)
+    name = text if len(text) <= letters else text[: letters - 1] + "…"
     leader = tag("path", class_="leader", d=_path([(end[0] + 2, end[1]), (x - 3, height)]))
-    return tag(
-        "g", *([leader] if near else []), _text(name, x, height + 4, "start", "name"), class_=kind
-    )
+    return tag("g", leader, _text(name, x, height + 4, "start", "name"), class_=kind)
+
+
+def _room(name: str) -> int:
+    """Pixels that a label needs."""
+    return math.ceil(12 + _LETTER * len(name))
 
 
 def _text(text: str, x: float, y: float, anchor: str, kind: str | None = None) -> Html:

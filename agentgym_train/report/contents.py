@@ -15,7 +15,7 @@ from agentgym_train.report.comparison import (
 )
 from agentgym_train.report.findings import Findings
 from agentgym_train.report.published import published_tables
-from agentgym_train.report.runs import Study
+from agentgym_train.report.study import Study
 from agentgym_train.report.tables import Table
 
 
@@ -42,6 +42,7 @@ class Contents:
     warnings: Table
     arms: Table
     versions: Table
+    shared: Table
     tasks: Table
 
     @property
@@ -59,6 +60,7 @@ class Contents:
             *(one.settings for one in by_env),
             self.arms,
             self.versions,
+            self.shared,
             self.tasks,
         ]
 
@@ -72,6 +74,7 @@ def contents_of(study: Study, findings: Mapping[str, Findings]) -> Contents:
         warnings=ran.warnings(study),
         arms=ran.runs(study),
         versions=ran.versions(study),
+        shared=ran.shared(study),
         tasks=ran.task_lists(study, findings),
     )
 

@@ -15,7 +15,8 @@ from agentgym_train.report.findings import (
 )
 from agentgym_train.report.runs import Arm
 
-_MANY = 45  # points of a small figure, at most: steps are averaged in groups where there are more
+_MANY = 45  # points of a small figure, at most: where there are more steps, windows of them
+_NOTHING = 1e-5  # a mean magnitude of credit that is rounding
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,33 +54,34 @@ def success_series(found: Findings, axis: Axis, styles: Mapping[str, int]) -> li
     """One line an algorithm: mean over seeds, band from the lowest seed to the highest.
 
     Its finished runs, or where there are none, those that have begun, as far as all of them are.
-    An algorithm that does not move along the axis (no teacher) has no line.
+    Beside finished runs the others are lines of their own, as far as they are. An algorithm that
+    does not move along the axis (no teacher) has no line.
     """
     series = []
     for name, arms in found.arms.items():
-        shown = found.done.get(name) or [arm for arm in arms if arm.evaluations]
-        along = {id(arm): axis.along(arm) for arm in shown}
-        curves = [
-            {
-                e.step: (along[id(arm)][e.step], e.rate)
-                for e in arm.evaluations
-                if e.step in along[id(arm)]
-            }
-            for arm in shown
-        ]
+        begun = [arm for arm in arms if arm.evaluations]
+        shown = found.done.get(name) or begun
+        curves = [_curve(arm, axis) for arm in shown]
         points = _over_runs(curves)
         if points and points[-1].x > 0:
-            runs = tuple(tuple(curve.values()) for curve in curves) if len(curves) > 1 else ()
+            others = [_curve(arm, axis) for arm in begun if arm not in shown]
             series.append(
                 Series(
                     name=name,
                     style=styles[name],
                     points=points,
-                    runs=runs,
+                    runs=tuple(tuple(curve.values()) for curve in curves if len(curves) > 1),
+                    unfinished=tuple(tuple(curve.values()) for curve in others if curve),
                     open=name not in found.done,
                 )
             )
     return series
+
+
+def _curve(arm: Arm, axis: Axis) -> dict[int, tuple[float, float]]:
+    """step -> where the run is on the axis then, and its success."""
+    along = axis.along(arm)
+    return {e.step: (along[e.step], e.rate) for e in arm.evaluations if e.step in along}
 
 
 def levels(found: Findings) -> list[Line]:
@@ -95,59 +97,57 @@ def levels(found: Findings) -> list[Line]:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """A small figure: a title, the metric of a step, and what to say about it."""
+    """A small figure: a title, the metrics (the first that a run has), and what to say about them.
+
+    over: another metric to divide by, sum by sum.
+    """
 
     title: str
-    value: Callable[[Mapping[str, float]], float | None]
+    metrics: tuple[str, ...]
     about: str = ""
-
-
-def _metric(name: str) -> Callable[[Mapping[str, float]], float | None]:
-    return lambda record: record.get(name)
-
-
-def _pull(record: Mapping[str, float]) -> float | None:
-    """How hard the teacher pulls for each unit of the reward's pull."""
-    teacher, reward = record.get("credit/teacher"), record.get("credit/reward")
-    if teacher is None or reward is None or reward < 1e-8:
-        return None
-    return teacher / reward
+    over: str = ""
 
 
 OVER_TIME = (
-    Diagnostic("teacher's signal over the reward's", _pull, "credit/teacher ÷ credit/reward"),
-    Diagnostic("teacher gap, mean magnitude", _metric("teacher/gap_abs_mean"), "nats a token"),
-    Diagnostic("KL to the teacher", _metric("kl/token_mean"), "nats a token"),
-    Diagnostic("gate: share of tokens above ½", _metric("sdar/gate_active_ratio"), "SDAR"),
-    Diagnostic("gate, mean", _metric("sdar/gate_mean"), "SDAR"),
-    Diagnostic("turn weights, mean", _metric("sod/weight_mean"), "SOD"),
-    Diagnostic("first turn's divergence", _metric("sod/first_turn_divergence"), "SOD"),
-    Diagnostic("turns left to the student", _metric("tcod/depth"), "TCOD's depth"),
-    Diagnostic("weight of the teacher", _metric("hybrid/kl_coef"), "ATOD's κ"),
-    Diagnostic("weight of the reward", _metric("hybrid/rl_coef"), "ATOD's ρ"),
-    Diagnostic("reweighted trajectories", _metric("tdur/active_ratio"), "ATOD, share"),
-    Diagnostic("entropy", _metric("actor/entropy_loss"), "nats a token"),
-    Diagnostic("KL to the initial policy", _metric("actor/kl_loss"), "nats a token"),
-    Diagnostic("replies cut at the limit", _metric("response_length/clip_ratio"), "share"),
-    Diagnostic("readable actions", _metric("episode/valid_action_ratio"), "share of turns"),
-    Diagnostic("turns of an episode", _metric("episode/length/mean"), "while training"),
-    Diagnostic("gradient norm", _metric("actor/grad_norm"), "before clipping"),
+    Diagnostic(
+        "teacher's signal over the reward's",
+        ("credit/teacher",),
+        "credit/teacher ÷ credit/reward",
+        over="credit/reward",
+    ),
+    Diagnostic("teacher gap, mean magnitude", ("teacher/gap_abs_mean",), "nats a token"),
+    Diagnostic("KL to the teacher", ("kl/token_mean",), "nats a token"),
+    Diagnostic("gate: share of tokens above ½", ("sdar/gate_active_ratio",), "SDAR"),
+    Diagnostic("gate, mean", ("sdar/gate_mean",), "SDAR"),
+    Diagnostic("turn weights, mean", ("tdur/mean_weight", "sod/weight_mean"), "SOD, ATOD"),
+    Diagnostic("first turn's divergence", ("sod/first_turn_divergence",), "SOD"),
+    Diagnostic("turns left to the student", ("tcod/depth",), "TCOD's depth"),
+    Diagnostic("weight of the teacher", ("hybrid/kl_coef",), "ATOD's κ"),
+    Diagnostic("weight of the reward", ("hybrid/rl_coef",), "ATOD's ρ"),
+    Diagnostic("reweighted trajectories", ("tdur/active_ratio",), "ATOD, share"),
+    Diagnostic("entropy", ("actor/entropy_loss",), "nats a token"),
+    Diagnostic("KL to the initial policy", ("actor/kl_loss",), "nats a token"),
+    Diagnostic("replies cut at the limit", ("response_length/clip_ratio",), "share"),
+    Diagnostic("readable actions", ("episode/valid_action_ratio",), "share of turns"),
+    Diagnostic("turns of an episode", ("episode/length/mean",), "while training"),
+    Diagnostic("gradient norm", ("actor/grad_norm",), "before clipping"),
 )
 BY_TURN = (
     ("KL to the teacher, by turn", re.compile(r"turn/(\d+)/kl")),
     ("disagreement, by turn", re.compile(r"turn/(\d+)/disagreement")),
     ("student's entropy, by turn", re.compile(r"turn/(\d+)/student_entropy")),
-    ("ATOD's turn weights", re.compile(r"tdur/turn_(\d+)_mean_weight")),
+    ("turn weights, by turn (SOD, ATOD)", re.compile(r"(?:tdur|sod)/turn_(\d+)_mean_weight")),
 )
 
 
 def diagnostics(found: Findings, styles: Mapping[str, int]) -> list[tuple[str, str, list[Series]]]:
-    """(title, axis, lines) of every figure that has a line. Against the step, averaged
-    in groups where there are many steps; by turn,
-    the mean over the last quarter of training."""
+    """(title, axis, lines) of every figure that has a line. Against the step, averaged over windows
+    that are the same for all runs; by turn, the mean over the last quarter of training."""
+    last = max((arm.reached for arms in found.arms.values() for arm in arms), default=0)
+    size = max(math.ceil(last / _MANY), 1)
     figures = []
     for one in OVER_TIME:
-        lines = _drawn(found, styles, lambda arm, one=one: _over_time(arm, one.value))
+        lines = _drawn(found, styles, lambda arm, one=one: _over_time(arm, one, size))
         title = f"{one.title} ({one.about})" if one.about else one.title
         figures.append((title, "step", lines))
     for title, pattern in BY_TURN:
@@ -163,25 +163,30 @@ def _drawn(
     for name, arms in found.arms.items():
         shown = found.done.get(name) or [arm for arm in arms if arm.metrics]
         curves = [{x: (float(x), y) for x, y in curve(arm).items()} for arm in shown]
-        points = _over_runs([c for c in curves if c])
+        points = _over_runs(curves, least=1)
         if points:
-            flat = tuple(Point(p.x, p.y, p.y, p.y, p.step) for p in points)
-            series.append(Series(name=name, style=styles[name], points=flat))
+            series.append(Series(name=name, style=styles[name], points=points))
     return series
 
 
-def _over_time(arm: Arm, value: Callable[[Mapping[str, float]], float | None]) -> dict[int, float]:
-    found = {}
+def _over_time(arm: Arm, what: Diagnostic, size: int) -> dict[int, float]:
+    """last step of a window -> mean there, or sum over sum; without windows that have none."""
+    windows: dict[int, list[tuple[float, float]]] = {}
     for record in arm.metrics:
-        told = value(record)
-        if told is not None and math.isfinite(told):
-            found[int(record["step"])] = told
-    if len(found) <= _MANY:
-        return found
-    steps = list(found)
-    size = math.ceil(len(steps) / _MANY)
-    chunks = [steps[i : i + size] for i in range(0, len(steps), size)]
-    return {chunk[-1]: sum(found[s] for s in chunk) / len(chunk) for chunk in chunks}
+        value = next((record[name] for name in what.metrics if name in record), None)
+        under = record.get(what.over) if what.over else 1.0
+        if value is not None and under is not None and math.isfinite(value + under):
+            window = math.ceil(record["step"] / size) * size
+            windows.setdefault(window, []).append((value, under))
+    sums = {
+        window: (sum(value for value, _ in told), sum(under for _, under in told), len(told))
+        for window, told in windows.items()
+    }
+    return {
+        min(window, arm.reached): value / under
+        for window, (value, under, count) in sums.items()
+        if under > _NOTHING * count
+    }
 
 
 def _by_turn(arm: Arm, pattern: re.Pattern[str]) -> dict[int, float]:
@@ -195,14 +200,17 @@ def _by_turn(arm: Arm, pattern: re.Pattern[str]) -> dict[int, float]:
     return {turn: sum(told) / len(told) for turn, told in sorted(values.items())}
 
 
-def _over_runs(curves: Sequence[Mapping[int, tuple[float, float]]]) -> tuple[Point, ...]:
-    """Means over the runs at the steps that all of them have; x is averaged as well."""
-    if not curves:
-        return ()
-    steps = sorted(set(curves[0]).intersection(*curves[1:]))
+def _over_runs(
+    curves: Sequence[Mapping[int, tuple[float, float]]], least: int = 0
+) -> tuple[Point, ...]:
+    """Means over the runs at the steps that all of them have, or `least` so many; x is averaged as
+    well."""
+    needed = least or len(curves)
     points = []
-    for step in steps:
-        xs, ys = zip(*(curve[step] for curve in curves), strict=True)
-        mean = sum(ys) / len(ys)
-        points.append(Point(sum(xs) / len(xs), mean, min(ys), max(ys), step))
+    for step in sorted({step for curve in curves for step in curve}):
+        there = [curve[step] for curve in curves if step in curve]
+        if len(there) >= needed:
+            xs, ys = zip(*there, strict=True)
+            mean = sum(ys) / len(ys)
+            points.append(Point(sum(xs) / len(xs), mean, min(ys), max(ys), step))
     return tuple(points)

@@ -7,20 +7,25 @@ from itertools import combinations
 
 import numpy as np
 
-from agentgym_train.report.runs import Arm, Evaluation, Study
+from agentgym_train.report.runs import Arm, Evaluation, best_of
 from agentgym_train.report.stats import (
+    LEVEL,
     Array,
     Difference,
     Interval,
-    McNemar,
+    Part,
     Rank,
+    Swaps,
     holm,
-    mcnemar,
     over_seeds,
     over_seeds_and_tasks,
+    over_tasks,
     paired_difference,
+    pooled,
     rank_stability,
+    swap_test,
 )
+from agentgym_train.report.study import Study
 
 PHASES = ("rollout", "score", "update", "evaluate")
 
@@ -29,16 +34,17 @@ PHASES = ("rollout", "score", "update", "evaluate")
 class Standing:
     """An algorithm on an environment, over its finished seeds. Rates are means over seeds.
 
-    rank: 1 for the highest final rate; equals share the better rank.
+    tasks_interval: of these runs on other tasks. seeds_interval, both_interval: None where there
+    is no word on new seeds. rank: 1 for the highest final rate; equals share the better rank.
     """
 
     algorithm: str
     arms: tuple[Arm, ...]
     rate: float
+    tasks_interval: Interval | None
     seeds_interval: Interval | None
     both_interval: Interval | None
     best: float
-    best_interval: Interval | None
     best_steps: tuple[int, ...]
     turns: float
     score: float
@@ -48,15 +54,50 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Helped:
+    """An algorithm's finished seeds with skills in the student's prompt at evaluation, too."""
+
+    algorithm: str
+    seeds: int
+    rate: float
+    best: float
+    best_steps: tuple[int, ...]
+    turns: float
+    invalid: float
+    kinds: Mapping[str, float]
+
+    @property
+    def name(self) -> str:
+        return f"{self.algorithm}, skills at evaluation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """Two algorithms on the same tasks; p-values also after Holm, over an environment's pairs."""
+    """Two algorithms on the same tasks. p-values also after Holm, over an environment's pairs;
+    None where there is no word on new seeds."""
 
     first: str
     second: str
+    seeds: tuple[int, int]
     difference: Difference
-    runs: McNemar
-    p_holm: float
+    runs: Swaps
+    p_holm: float | None
     runs_p_holm: float
+
+    @property
+    def ahead(self) -> str:
+        """Which algorithm would be ahead with new seeds and tasks; "" where that is not told."""
+        return self._better if self.p_holm is not None and self.p_holm < LEVEL else ""
+
+    @property
+    def ahead_here(self) -> str:
+        """Which algorithm's runs are ahead; "" where that is not told."""
+        return self._better if self.runs_p_holm < LEVEL else ""
+
+    @property
+    def _better(self) -> str:
+        mean = self.difference.mean
+        return self.first if mean > 0 else self.second if mean < 0 else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +124,8 @@ class Findings:
             if (kept := [arm for arm in arms if arm.final])
         }
         self.yardsticks = study.yardsticks.get(env, ())
+        baseline = study.baselines.get(env, "")
+        self.baseline = baseline if baseline in self.done else ""
 
     @cached_property
     def tasks(self) -> list[tuple[str, str]]:
@@ -100,12 +143,24 @@ class Findings:
 
     @cached_property
     def outcomes(self) -> dict[str, Array]:
-        """algorithm -> final outcomes [S, T] on the common tasks; {} where episodes are missing."""
+        """algorithm -> final outcomes [S, T] on the common tasks; {} where there are none."""
         if not self.tasks:
             return {}
         return {
             name: np.stack([self._row(arm) for arm in arms]) for name, arms in self.done.items()
         }
+
+    @cached_property
+    def rates(self) -> dict[str, list[float]]:
+        """algorithm -> each seed's rate: on the common tasks, where they are known."""
+        if self.outcomes:
+            return {name: one.mean(axis=1).tolist() for name, one in self.outcomes.items()}
+        return {name: [_final(arm).rate for arm in arms] for name, arms in self.done.items()}
+
+    @cached_property
+    def scatter(self) -> Part | None:
+        """The variance of a run's rate, pooled over the algorithms."""
+        return pooled(self.rates.values())
 
     @cached_property
     def standings(self) -> list[Standing]:
@@ -118,26 +173,39 @@ class Findings:
         return sorted(found, key=lambda one: one.rank)
 
     @cached_property
+    def helped(self) -> list[Helped]:
+        """Algorithms that were evaluated with skills as well."""
+        every = {
+            name: [arm.helped for arm in arms if arm.helped] for name, arms in self.done.items()
+        }
+        return [_helped(name, seeds) for name, seeds in every.items() if seeds]
+
+    @cached_property
     def pairs(self) -> list[Pair]:
-        """Every two algorithms that share a seed, on the seeds they share."""
+        """Every two algorithms; where there is a baseline, every other one and it."""
         compared = []
         for first, second in combinations(self.outcomes, 2):
-            a, b = self._shared(first, second)
-            if len(a):
-                compared.append((first, second, paired_difference(a, b), mcnemar(a, b)))
-        adjusted = holm([difference.p for *_, difference, _ in compared])
+            if self.baseline in ("", first, second):
+                if first == self.baseline:
+                    first, second = second, first
+                a, b = self.outcomes[first], self.outcomes[second]
+                difference = paired_difference(a, b, self.scatter)
+                compared.append((first, second, difference, swap_test(a, b)))
+        known = [difference.p for *_, difference, _ in compared if difference.p is not None]
+        adjusted = iter(holm(known))
         adjusted_runs = holm([test.p for *_, test in compared])
         return [
             Pair(
                 first=first,
                 second=second,
+                seeds=(len(self.done[first]), len(self.done[second])),
                 difference=difference,
                 runs=test,
-                p_holm=p,
+                p_holm=None if difference.p is None else next(adjusted),
                 runs_p_holm=runs_p,
             )
-            for (first, second, difference, test), p, runs_p in zip(
-                compared, adjusted, adjusted_runs, strict=True
+            for (first, second, difference, test), runs_p in zip(
+                compared, adjusted_runs, strict=True
             )
         ]
 
@@ -184,29 +252,19 @@ class Findings:
         won = {(one.task, one.hash): one.success for one in _final(arm).outcomes}
         return np.array([float(won[task]) for task in self.tasks])
 
-    def _shared(self, first: str, second: str) -> tuple[Array, Array]:
-        rows = [
-            {arm.seed: row for arm, row in zip(self.done[n], self.outcomes[n], strict=True)}
-            for n in (first, second)
-        ]
-        seeds = sorted(rows[0].keys() & rows[1].keys())
-        empty = np.empty((0, len(self.tasks)))
-        a, b = (np.stack([one[seed] for seed in seeds]) if seeds else empty for one in rows)
-        return a, b
-
     def _standing(self, name: str, rates: Mapping[str, float], stability: Rank | None) -> Standing:
-        arms = self.done[name]
+        arms, outcomes = self.done[name], self.outcomes.get(name)
         finals = [_final(arm) for arm in arms]
         bests = [best for arm in arms if (best := arm.best)]
-        outcomes = self.outcomes.get(name)
+        both = None if outcomes is None else over_seeds_and_tasks(outcomes, self.scatter)
         return Standing(
             algorithm=name,
             arms=tuple(arms),
             rate=rates[name],
-            seeds_interval=over_seeds([one.rate for one in finals]),
-            both_interval=None if outcomes is None else over_seeds_and_tasks(outcomes),
+            tasks_interval=None if outcomes is None else over_tasks(outcomes),
+            seeds_interval=over_seeds(self.rates[name], self.scatter),
+            both_interval=both,
             best=_mean([one.rate for one in bests]),
-            best_interval=over_seeds([one.rate for one in bests]),
             best_steps=tuple(one.step for one in bests),
             turns=_mean([one.turns for one in finals]),
             score=_mean([one.score for one in finals]),
@@ -222,13 +280,31 @@ def sampled_tokens(record: Mapping[str, float]) -> float:
 
 
 def taught_tokens(record: Mapping[str, float]) -> float:
-    """Tokens the teacher read in a step, prompts included: the step's rows, once; 0 without one."""
-    return record.get("tokens/read", 0.0) if "teacher/gap_mean" in record else 0.0
+    """Tokens that the teacher's forward passes read in a step, prompts included."""
+    return record.get("teacher/tokens_read", 0.0)
 
 
 def training_seconds(record: Mapping[str, float]) -> float:
     """Of a line of the timings, what training took: evaluation left out."""
     return sum(record.get(f"seconds/{phase}", 0.0) for phase in PHASES if phase != "evaluate")
+
+
+def _helped(name: str, seeds: Sequence[Sequence[Evaluation]]) -> Helped:
+    finals = [evaluations[-1] for evaluations in seeds]
+    bests = [best for evaluations in seeds if (best := best_of(evaluations))]
+    kinds = dict.fromkeys(kind for one in finals for kind in one.kinds)
+    return Helped(
+        algorithm=name,
+        seeds=len(seeds),
+        rate=_mean([one.rate for one in finals]),
+        best=_mean([one.rate for one in bests]),
+        best_steps=tuple(one.step for one in bests),
+        turns=_mean([one.turns for one in finals]),
+        invalid=_mean([one.invalid for one in finals]),
+        kinds={
+            kind: _mean([one.kinds[kind] for one in finals if kind in one.kinds]) for kind in kinds
+        },
+    )
 
 
 def _final(arm: Arm) -> Evaluation:

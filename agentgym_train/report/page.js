@@ -32,6 +32,17 @@
     });
   });
 
+  // A name in a key, pointed at or focused, dims all other lines of the page.
+  const lines = [...document.querySelectorAll("[data-series]")];
+  const light = (name) => {
+    document.documentElement.classList.toggle("dim", name !== null);
+    for (const one of lines) one.classList.toggle("lit", one.dataset.series === name);
+  };
+  for (const key of document.querySelectorAll("[data-key]")) {
+    for (const on of ["pointerenter", "focus"]) key.addEventListener(on, () => light(key.dataset.key));
+    for (const off of ["pointerleave", "blur"]) key.addEventListener(off, () => light(null));
+  }
+
   // Values under the pointer. Names reach the page as text nodes only.
   const element = (name, text, kind) => {
     const made = document.createElement(name);

@@ -5,6 +5,7 @@ from importlib.resources import files
 
 from agentgym_envs.markup import Html, joined, tag
 from agentgym_train.report.charts import (
+    FEW,
     Frame,
     Series,
     strip,
@@ -16,7 +17,7 @@ from agentgym_train.report.charts import (
 from agentgym_train.report.contents import Contents, EnvTables
 from agentgym_train.report.curves import AXES, Axis, diagnostics, levels, success_series
 from agentgym_train.report.findings import Findings
-from agentgym_train.report.runs import Study
+from agentgym_train.report.study import Study
 from agentgym_train.report.tables import Column, Table, shown
 from agentgym_train.report.viewer import content_policy, embedded_json, viewer_fragment
 
@@ -105,8 +106,8 @@ def _head(title: str, study: Study, contents: Contents) -> Html:
 # -- results
 
 _STRIPS = (
-    " Drawn from 0 to 100 %: the mean, its interval over seeds (thick), over seeds and tasks "
-    "(thin), and the yardsticks (ticks)."
+    " Drawn from 0 to 100 %: the mean, its interval over seeds (thick), over seeds and tasks, or "
+    "with one seed over tasks alone (thin), and the yardsticks (ticks)."
 )
 
 
@@ -117,10 +118,9 @@ def _standing(
     numbered: _Numbers,
 ) -> Html:
     parts = [_table(contents.overview, numbered, titled=True)] if len(findings) > 1 else []
-    for env, found in findings.items():
+    for i, (env, found) in enumerate(findings.items()):
         table = contents.envs[env].headline
-        first = table is next(iter(contents.envs.values())).headline
-        legend = _STRIPS if first else ""
+        legend = "" if i else _STRIPS
         parts += [tag("h3", env), _headline(table, found, styles, numbered, legend)]
     return _section("standing", *parts)
 
@@ -134,18 +134,25 @@ def _headline(
     pictures, leads = [], []
     for row in table.rows:
         name, rate = str(row[0]), row[2]
-        one = standings.get(name) if row[1] != "yardstick" else None
-        leads.append(swatch(styles[name]) if row[1] != "yardstick" else Html(""))
+        trained = row[1] != "yardstick"
+        one = standings.get(name) if trained else None
+        leads.append(swatch(styles[name]) if trained and name in styles else Html(""))
         if not isinstance(rate, float):
             pictures.append(Html(""))
         elif one is None:
-            pictures.append(strip(rate, None, None, [], None))
+            pictures.append(strip(rate, None, None, lines if trained else [], None))
         else:
-            pictures.append(strip(rate, one.seeds_interval, one.both_interval, lines, styles[name]))
+            wide = one.both_interval or one.tasks_interval
+            pictures.append(strip(rate, one.seeds_interval, wide, lines, styles[name]))
     return _table(table, numbered, pictures=pictures, leads=leads, more=legend)
 
 
 # -- curves
+
+_CURVES = (
+    f" Lines: mean over seeds. Of {FEW} lines at most, bands: lowest to highest seed; thin: single "
+    "seeds. Dotted: seeds that are not finished, and yardsticks across."
+)
 
 
 def _curves(
@@ -168,8 +175,10 @@ def _curves(
     panels = []
     for i, axis in enumerate(AXES):
         figures = [
-            _curve(env, found, axis, styles, hover, numbered if not i else None)
-            for env, found in findings.items()
+            _curve(
+                found, axis, styles, hover, numbered if not i else None, "" if place else _CURVES
+            )
+            for place, found in enumerate(findings.values())
         ]
         panels.append(
             tag(
@@ -186,19 +195,22 @@ def _curves(
 
 
 def _curve(
-    env: str,
     found: Findings,
     axis: Axis,
     styles: Mapping[str, int],
     hover: list,
     numbered: _Numbers | None,
+    how: str,
 ) -> Html:
     series = success_series(found, axis, styles)
     plots = []
     for kind, width in WIDTHS.items():
         frame = success_frame(series, levels(found), width)
-        chart = success_chart(series, levels(found), frame, axis=axis.title, name=env)
-        plots.append(tag("div", chart, class_=f"plot {kind}", data_plot=len(hover)))
+        chart = success_chart(series, levels(found), frame, axis=axis.title, name=found.env)
+        key = Html("") if frame.named else _key([one.name for one in series], styles)
+        plots.append(
+            tag("div", key, tag("div", chart, class_="plot", data_plot=len(hover)), class_=kind)
+        )
         hover.append(_hover(series, frame))
     missing = [name for name in found.algorithms if name not in {one.name for one in series}]
     left_out = f" Not drawn: {', '.join(missing)}." if missing else ""
@@ -206,11 +218,19 @@ def _curve(
     caption = tag(
         "figcaption",
         number,
-        tag("b", env),
-        f", success on held-out tasks against {axis.title}. Lines: mean over seeds; bands: lowest "
-        f"to highest seed; thin: single seeds; dotted levels: yardsticks.{left_out}",
+        tag("b", found.env),
+        f", success on held-out tasks against {axis.title}.{how}{left_out}",
     )
     return tag("figure", tag("div", *plots), caption, class_="curve")
+
+
+def _key(names: Sequence[str], styles: Mapping[str, int]) -> Html:
+    """Which line is whose; pointing at a name dims the others."""
+    keys = (
+        tag("span", swatch(styles[name]), " ", name, class_="key", data_key=name, tabindex="0")
+        for name in names
+    )
+    return tag("p", *keys, class_="keys")
 
 
 def _hover(series: Sequence[Series], frame: Frame) -> dict:
@@ -233,6 +253,12 @@ def _hover(series: Sequence[Series], frame: Frame) -> dict:
 
 # -- diagnostics
 
+_INSIDE = (
+    " Means over seeds, with bands from the lowest to the highest seed, against the training step "
+    "or the turn of an episode (mean of the last quarter of training). An algorithm is missing "
+    "where it has no such number."
+)
+
 
 def _diagnostics(
     findings: Mapping[str, Findings], styles: Mapping[str, int], numbered: _Numbers
@@ -240,23 +266,15 @@ def _diagnostics(
     parts = []
     for env, found in findings.items():
         figures = diagnostics(found, styles)
-        key = tag(
-            "p",
-            *(
-                tag("span", swatch(styles[name]), " ", name, class_="key")
-                for name in found.algorithms
-            ),
-            class_="keys",
-        )
+        key = _key(found.algorithms, styles)
         tiles = [tile(title, series, axis=axis) for title, axis, series in figures]
         caption = tag(
             "p",
             numbered.next("Figure"),
             " ",
             tag("b", env),
-            ", what happened inside: means over seeds, against the training step or the turn of an "
-            "episode (mean of the last quarter of training). An algorithm is missing where it has "
-            "no such number.",
+            ", what happened inside.",
+            "" if parts else _INSIDE,
             class_="note",
         )
         parts += [tag("h3", env), key, tag("div", *tiles, class_="multiples"), caption]
@@ -315,7 +333,7 @@ def _both(tables: EnvTables, numbered: _Numbers) -> Html:
 
 
 def _ran(contents: Contents, numbered: _Numbers) -> Html:
-    tables = [contents.versions, contents.tasks, contents.arms]
+    tables = [contents.versions, contents.shared, contents.tasks, contents.arms]
     tables += [one.settings for one in contents.envs.values()]
     folded = [
         tag(

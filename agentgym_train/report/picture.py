@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from agentgym_train.report.charts import Line
+from agentgym_train.report.charts import FEW, Line
 from agentgym_train.report.curves import AXES, levels, success_series
 from agentgym_train.report.findings import Findings
 
@@ -17,7 +17,8 @@ _APART = 0.035  # of a panel's height, between two labels
 def draw(findings: Mapping[str, Findings], styles: Mapping[str, int], path: Path) -> None:
     """Write a PNG. styles: algorithm -> number of its colour.
 
-    Lines: mean over seeds; bands: lowest to highest seed; dotted levels: yardsticks.
+    Lines: mean over seeds; bands, of a few lines: lowest to highest seed; dotted levels:
+    yardsticks.
     """
     import matplotlib
 
@@ -50,12 +51,14 @@ def draw(findings: Mapping[str, Findings], styles: Mapping[str, int], path: Path
 
 def _panel(axes, found: Findings, styles: Mapping[str, int]) -> None:
     highest = 0.0
-    for one in success_series(found, AXES[0], styles):
+    series = success_series(found, AXES[0], styles)
+    for one in series:
         x, y, low, high = zip(*((p.x, p.y, p.low, p.high) for p in one.points), strict=True)
         colour = _COLOURS[one.style % len(_COLOURS)]
         dash = _DASHES[one.style // len(_COLOURS) % len(_DASHES)]
         axes.plot(x, y, dash, color=colour, label=one.name, linewidth=1.8)
-        axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
+        if len(series) <= FEW:
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         highest = max(highest, *high)
     # A yardstick that solves everything would only press the curves down.
     shown = [line for line in levels(found) if line.y < 1]

@@ -14,15 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from agentgym_envs.types import content_hash
-from agentgym_train.files import read_lines
+from agentgym_train.files import numbered_lines, read_lines
+from agentgym_train.workers import in_use
 
 _HEAD = re.compile(r'\{"step": (\d+), "phase": "evaluation", ')
 _SEED_AT_END = re.compile(r"-\d+$")
-# Settings in which runs of one arm may differ without being another arm.
-_OF_THE_RUN = ("seed", "threads", "model.device", "teacher.model.device")
-
-
-_FEW = 2  # differing settings that fit into a name
 
 
 class ReportError(ValueError):
@@ -41,7 +37,8 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Held-out tasks after a training step. `outcomes` are kept of the first, best and last one."""
+    """Held-out tasks after a training step. kinds: success of each kind of task. `outcomes` are
+    kept of the first, best and last one."""
 
     step: int
     rate: float
@@ -51,6 +48,7 @@ class Evaluation:
     turns: float
     score: float
     invalid: float
+    kinds: Mapping[str, float] = field(default_factory=dict)
     outcomes: tuple[Outcome, ...] = ()
 
 
@@ -59,12 +57,14 @@ class Arm:
     """One run: an algorithm on an environment with a seed.
 
     env and algorithm: what they are called in tables; `family` ("ALFWorld") and `kind` ("grpo") are
-    the names behind them. settings: flat,
-    dotted keys. metrics and seconds: the lines of the logs. state: "done", "running", "waiting" or
-    "broken"; `trouble` says what broke it.
+    the names behind them. source: the name of its suite's folder, or of its own. settings: flat,
+    dotted keys. pins: hashes of what its suite's arms share. metrics and seconds: the lines of the
+    logs. helped: evaluations with skills in the student's prompt. state: "done", "running",
+    "stopped", or in a suite "waiting" or "broken"; `trouble` says what broke it.
     """
 
     folder: Path
+    source: str
     env: str
     family: str
     algorithm: str
@@ -74,10 +74,12 @@ class Arm:
     state: str
     trouble: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pins: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, Any] = field(default_factory=dict)
     metrics: Sequence[Mapping[str, float]] = ()
     seconds: Sequence[Mapping[str, float]] = ()
     evaluations: Sequence[Evaluation] = ()
+    helped: Sequence[Evaluation] = ()
 
     @property
     def name(self) -> str:
@@ -106,7 +108,7 @@ class Arm:
     @property
     def best(self) -> Evaluation | None:
         """The highest success rate of all evaluations after step 0, the earliest of equals."""
-        return _best(self.evaluations)
+        return best_of(self.evaluations)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,83 +127,101 @@ class Yardstick:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Study:
-    """All arms of a report, in the order they are shown, and what they are measured against."""
+class Shared:
+    """Something that an environment's arms share: "student", "teacher", a skill bank, by hash.
 
-    arms: tuple[Arm, ...]
-    title: str = ""
-    yardsticks: Mapping[str, tuple[Yardstick, ...]] = field(default_factory=dict)
-    pinned: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # env -> split -> hash
-
-    @property
-    def envs(self) -> list[str]:
-        return list(dict.fromkeys(arm.env for arm in self.arms))
-
-    def algorithms(self, env: str | None = None) -> list[str]:
-        return list(dict.fromkeys(a.algorithm for a in self.arms if env in (None, a.env)))
-
-    def of(self, env: str, algorithm: str) -> list[Arm]:
-        return [a for a in self.arms if a.env == env and a.algorithm == algorithm]
-
-
-def read_study(folders: Sequence[Path], order: Sequence[str] = ()) -> Study:
-    """Everything under these folders. `order`: algorithms that come first, in this order.
-
-    Raises ReportError where a folder holds no run, or where two runs claim one place.
+    origin: how the suite came by it: its recipe, another arm, or a name.
     """
-    suites = [folder for folder in folders if (folder / "arms").is_dir()]
-    arms = [arm for suite in suites for arm in _suite_arms(suite)]
-    plain = [run for folder in folders if folder not in suites for run in _runs_in(folder)]
-    arms += _told_apart([read_arm(run) for run in plain])
-    if not arms:
-        raise ReportError(f"no run in {', '.join(str(f) for f in folders) or 'no folder at all'}")
-    _refuse_doubles(arms)
-    place = {name: i for i, name in enumerate(order)}
-    envs = list(dict.fromkeys(arm.env for arm in arms))
-    arms.sort(key=lambda a: (envs.index(a.env), place.get(a.kind, 99), a.algorithm, a.seed))
-    yardsticks: dict[str, tuple[Yardstick, ...]] = {}
-    pinned: dict[str, Mapping[str, str]] = {}
-    for suite in suites:
-        yardsticks |= _yardsticks(suite / "yardsticks.json")
-        pinned |= _pinned(suite / "tasks.json")
-    titles = [title for suite in suites if (title := _title(suite / "suite.toml"))]
-    title = " and ".join(titles)
-    return Study(arms=tuple(arms), title=title, yardsticks=yardsticks, pinned=pinned)
+
+    name: str
+    origin: str
+    hash: str
 
 
-def read_arm(folder: Path) -> Arm:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A suite's folder, besides its arms; each by environment. pinned: split -> hash of its tasks.
+    baselines: the algorithm that the others are held against."""
+
+    source: str
+    title: str
+    yardsticks: Mapping[str, tuple[Yardstick, ...]]
+    pinned: Mapping[str, Mapping[str, str]]
+    shared: Mapping[str, tuple[Shared, ...]]
+    baselines: Mapping[str, str]
+
+
+def read_arm(folder: Path, source: str = "") -> Arm:
     """One run's folder. Raises ReportError where its files are not what a run writes."""
     try:
         settings = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
         metrics = read_lines(folder / "metrics.jsonl")
-        seconds = read_lines(folder / "timings.jsonl")
-        machine = _json(folder / "machine.json")
-        evaluations = [_evaluation(record) for record in metrics if "val/success_rate" in record]
-        wanted = {one.step for one in (*evaluations[:1], *evaluations[-1:])}
-        best = _best(evaluations)
-        wanted |= {best.step} if best else set()
+        evaluations = _evaluations(metrics, "val")
+        kept = (*evaluations[:1], best_of(evaluations), *evaluations[-1:])
+        wanted = {one.step for one in kept if one is not None}
         played = _outcomes(folder / "episodes.jsonl", wanted)
         kind, steps = str(settings["algorithm"]["name"]), int(settings["steps"])
         last = int(metrics[-1]["step"]) if metrics else -1
+        going = "running" if in_use(folder) else "stopped"
         return Arm(
             folder=folder,
+            source=source or folder.resolve().name,
             env=_short(str(settings["env"]["id"])),
             family=_short(str(settings["env"]["id"])),
             algorithm=kind.rpartition(":")[2],
             kind=kind,
             seed=int(settings.get("seed", 0)),
             steps=steps,
-            state="done" if last == steps else "running",
+            state="done" if last == steps else going,
             settings=flat(settings),
-            machine=machine,
+            machine=_json(folder / "machine.json"),
             metrics=metrics,
-            seconds=seconds,
+            seconds=read_lines(folder / "timings.jsonl"),
             evaluations=[
                 replace(one, outcomes=tuple(played.get(one.step, ()))) for one in evaluations
             ],
+            helped=_evaluations(metrics, "val_with_skill"),
         )
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ReportError(f"{folder} is no run folder that can be read: {error!r}") from error
+
+
+def read_suite(folder: Path, source: str) -> tuple[Suite, list[Arm]]:
+    """A suite's folder. Raises ReportError where a file in it is broken."""
+    pinned = {
+        env: {split: str(about["hash"]) for split, about in splits.items()}
+        for env, splits in _json(folder / "tasks.json").items()
+    }
+    pins = _json(folder / "pins.json")
+    record = _toml(folder / "suite.toml")
+    tables = record.get("environments", {})
+    suite = Suite(
+        source=source,
+        title=str(record.get("title", "")),
+        yardsticks=_yardsticks(folder / "yardsticks.json"),
+        pinned=pinned,
+        shared={env: _shared(tables.get(env, {}), about) for env, about in pins.items()},
+        baselines={env: told for env, table in tables.items() if (told := table.get("baseline"))},
+    )
+    tasks = {env: {"tasks": splits["train"]} for env, splits in pinned.items() if "train" in splits}
+    arms = [
+        replace(arm, pins={**pins.get(arm.env, {}), **tasks.get(arm.env, {})})
+        for arm in _suite_arms(folder, source)
+    ]
+    return suite, arms
+
+
+def runs_in(folder: Path) -> list[Path]:
+    """The folder itself where it holds a run, or the runs one level down.
+
+    Raises ReportError where there is none.
+    """
+    if (folder / "run.toml").exists():
+        return [folder]
+    inside = sorted(path.parent for path in folder.glob("*/run.toml"))
+    if not inside:
+        raise ReportError(f"{folder} holds no run: there is no run.toml in it or one level below")
+    return inside
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -221,27 +241,34 @@ def task_hash(outcomes: Sequence[Outcome]) -> str:
     return content_hash(json.dumps([ids, hashes]))
 
 
+def best_of(evaluations: Sequence[Evaluation]) -> Evaluation | None:
+    """The highest success rate after step 0, the earliest of equals."""
+    trained = [one for one in evaluations if one.step > 0]
+    return max(trained, key=lambda one: (one.rate, -one.step), default=None)
+
+
 def _short(env_id: str) -> str:
     """ "ALFWorld" of "AgentGym/ALFWorld-v0"."""
     return re.sub(r"-v\d+$", "", env_id.rpartition("/")[2])
 
 
-def _best(evaluations: Sequence[Evaluation]) -> Evaluation | None:
-    trained = [one for one in evaluations if one.step > 0]
-    return max(trained, key=lambda one: (one.rate, -one.step), default=None)
-
-
-def _evaluation(record: Mapping[str, float]) -> Evaluation:
-    return Evaluation(
-        step=int(record["step"]),
-        rate=record["val/success_rate"],
-        low=record["val/success_low"],
-        high=record["val/success_high"],
-        episodes=int(record["val/episodes"]),
-        turns=record["val/turns"],
-        score=record.get("val/score", float("nan")),
-        invalid=record.get("val/invalid_share", float("nan")),
-    )
+def _evaluations(metrics: Sequence[Mapping[str, float]], family: str) -> list[Evaluation]:
+    rate, kind = f"{family}/success_rate", re.compile(rf"{family}/(.+)_success_rate")
+    return [
+        Evaluation(
+            step=int(record["step"]),
+            rate=record[rate],
+            low=record[f"{family}/success_low"],
+            high=record[f"{family}/success_high"],
+            episodes=int(record[f"{family}/episodes"]),
+            turns=record[f"{family}/turns"],
+            score=record.get(f"{family}/score", float("nan")),
+            invalid=record.get(f"{family}/invalid_share", float("nan")),
+            kinds={found[1]: v for name, v in record.items() if (found := kind.fullmatch(name))},
+        )
+        for record in metrics
+        if rate in record
+    ]
 
 
 def _outcomes(path: Path, steps: set[int]) -> dict[int, list[Outcome]]:
@@ -249,47 +276,37 @@ def _outcomes(path: Path, steps: set[int]) -> dict[int, list[Outcome]]:
     found: dict[int, list[Outcome]] = {}
     if not path.exists():
         return found
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            head = _HEAD.match(line)
-            if head and int(head[1]) in steps and line.endswith("\n"):
-                record = json.loads(line)
-                task = record["task"]
-                success = bool(record["verdict"]["success"])
-                told = Outcome(task["id"], task["hash"], task["kind"], success)
-                found.setdefault(int(head[1]), []).append(told)
+
+    def wanted(line: str) -> bool:
+        head = _HEAD.match(line)
+        return bool(head) and int(head[1]) in steps
+
+    for _, record in numbered_lines(path, wanted):
+        task = record["task"]
+        success = bool(record["verdict"]["success"])
+        told = Outcome(task["id"], task["hash"], task["kind"], success)
+        found.setdefault(record["step"], []).append(told)
     return found
 
 
-# -- folders
+# -- suites
 
 
-def _runs_in(folder: Path) -> list[Path]:
-    if (folder / "run.toml").exists():
-        return [folder]
-    inside = sorted(path.parent for path in folder.glob("*/run.toml"))
-    if not inside:
-        raise ReportError(f"{folder} holds no run: there is no run.toml in it or one level below")
-    return inside
-
-
-def _suite_arms(suite: Path) -> Iterator[Arm]:
+def _suite_arms(suite: Path, source: str) -> Iterator[Arm]:
     """Each folder arms/<env>/<algorithm>-<seed>; those that only the status knows come as well."""
     states = _states(suite)
     seen: set[str] = set()
     for path in sorted((suite / "arms").glob("*/*/run.toml")):
         key = f"{path.parent.parent.name}/{path.parent.name}"
         seen.add(key)
-        arm = read_arm(path.parent)
-        label = _SEED_AT_END.sub("", path.parent.name)
+        arm = read_arm(path.parent, source)
         state, trouble = states.get(key, (arm.state, ""))
-        known = state in ("waiting", "running", "broken") and not arm.done
         yield replace(
             arm,
             env=path.parent.parent.name,
-            algorithm=label,
-            state=state if known else arm.state,
-            trouble=trouble,
+            algorithm=_SEED_AT_END.sub("", path.parent.name),
+            state="done" if arm.done else state if state != "done" else "waiting",
+            trouble="" if arm.done else trouble,
         )
     for key, (state, trouble) in states.items():
         env, _, name = key.rpartition("/")
@@ -298,6 +315,7 @@ def _suite_arms(suite: Path) -> Iterator[Arm]:
             label = _SEED_AT_END.sub("", name)
             yield Arm(
                 folder=suite / "arms" / key,
+                source=source,
                 env=env,
                 family="",
                 algorithm=label,
@@ -310,10 +328,16 @@ def _suite_arms(suite: Path) -> Iterator[Arm]:
 
 
 def _states(suite: Path) -> dict[str, tuple[str, str]]:
-    """arm -> (state, what went wrong), as status.json has it."""
-    return {
+    """arm -> (state, what went wrong), as status.json has it; nothing runs that nobody runs."""
+    told = {
         name: (str(about.get("state", "waiting")), str(about.get("error", "")))
         for name, about in _json(suite / "status.json").items()
+    }
+    if in_use(suite):
+        return told
+    return {
+        name: ("waiting" if state == "running" else state, trouble)
+        for name, (state, trouble) in told.items()
     }
 
 
@@ -333,78 +357,43 @@ def _yardsticks(path: Path) -> dict[str, tuple[Yardstick, ...]]:
     }
 
 
-def _pinned(path: Path) -> dict[str, dict[str, str]]:
-    return {
-        env: {split: str(about["hash"]) for split, about in splits.items()}
-        for env, splits in _json(path).items()
-    }
+def _shared(table: Mapping[str, Any], pins: Mapping[str, Any]) -> tuple[Shared, ...]:
+    """What is pinned of an environment, with how the suite's record says it came about."""
+    return tuple(
+        Shared(name=name, origin=_origin(table.get(name, {})), hash=str(told))
+        for name, told in pins.items()
+    )
 
 
-def _title(path: Path) -> str:
-    if not path.exists():
-        return ""
+def _origin(source: Mapping[str, Any]) -> str:
+    """In a line: a warm-up's recipe, an arm, or a model's name."""
+    if "arm" in source:
+        return f"what {source['arm']} ends with"
+    recipe = source.get("warmup")
+    if not recipe:
+        return str(source.get("model", {}).get("name", ""))
+    model = recipe["model"]
+    shape = model.get("tiny", {}) if model["name"] == "tiny" else {}
+    parts = [
+        f"{recipe['episodes']:,} episodes of the expert",
+        f"{recipe['noise']:.0%} of their turns random",
+        f"{recipe['steps']:,} steps of {recipe['batch']} rows at learning rate {recipe['lr']:g}",
+        f"seed {recipe['seed']}",
+        f"model {model['name']}",
+        *(f"{key} {shape[key]}" for key in ("width", "layers", "vocabulary") if key in shape),
+    ]
+    return f"warm-up: {', '.join(parts)}"
+
+
+def _toml(path: Path) -> dict[str, Any]:
     try:
-        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+        return tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except tomllib.TOMLDecodeError as error:
         raise ReportError(f"{path} is broken: {error}") from error
 
 
 def _json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except json.JSONDecodeError as error:
         raise ReportError(f"{path} is broken: {error}") from error
-
-
-# -- telling arms apart
-
-
-def _told_apart(arms: Sequence[Arm]) -> list[Arm]:
-    """Runs of one environment or algorithm with other settings are named after what differs, or
-    where that is much, after the first folder with these settings."""
-    by_env = _named(arms, "env", lambda arm: arm.env, ("env.common.", "env.evaluation."))
-    everything = ("",)
-    return _named(by_env, "algorithm", lambda arm: f"{arm.env}/{arm.algorithm}", everything)
-
-
-def _named(arms: Sequence[Arm], what: str, place: Any, prefixes: tuple[str, ...]) -> list[Arm]:
-    groups: dict[str, list[Arm]] = {}
-    for arm in arms:
-        groups.setdefault(place(arm), []).append(arm)
-    names: dict[int, str] = {}
-    for group in groups.values():
-        differing = [
-            key
-            for key in dict.fromkeys(key for arm in group for key in arm.settings)
-            if key.startswith(prefixes)
-            and key not in _OF_THE_RUN
-            and len({_value(arm, key) for arm in group}) > 1
-        ]
-        folders: dict[tuple[str, ...], str] = {}
-        for arm in group:
-            first = folders.setdefault(
-                tuple(_value(arm, key) for key in differing), arm.folder.resolve().name
-            )
-            said = ", ".join(f"{key.rpartition('.')[2]} {_value(arm, key)}" for key in differing)
-            plain = str(getattr(arm, what))
-            told = said if len(differing) <= _FEW else first
-            names[id(arm)] = f"{plain} ({told})" if differing else plain
-    return [replace(arm, **{what: names[id(arm)]}) for arm in arms]
-
-
-def _value(arm: Arm, key: str) -> str:
-    value = arm.settings.get(key, "–")
-    return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-def _refuse_doubles(arms: Sequence[Arm]) -> None:
-    seen: dict[tuple[str, str, int], Path] = {}
-    for arm in arms:
-        other = seen.setdefault((arm.env, arm.algorithm, arm.seed), arm.folder)
-        if other != arm.folder:
-            raise ReportError(
-                f"{other} and {arm.folder} are the same arm twice: {arm.env}, {arm.name}; "
-                "name only one of them"
-            )

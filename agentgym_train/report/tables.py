@@ -13,7 +13,17 @@ from agentgym_train.report.stats import Interval
 Cell = str | float | Interval | None
 # "figure" is a number as somebody printed it: text, set like a number.
 Kind = Literal[
-    "text", "figure", "percent", "points", "count", "number", "p", "interval", "difference"
+    "text",
+    "figure",
+    "percent",
+    "points",
+    "count",
+    "number",
+    "turns",
+    "seconds",
+    "p",
+    "interval",
+    "difference",
 ]
 NOTHING = "–"
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>|#~])")
@@ -110,6 +120,8 @@ _FORMS: dict[str, Callable[[float], str]] = {
     "points": lambda value: f"{100 * value:+.1f}",
     "count": lambda value: f"{value:,.0f}",
     "number": short_number,
+    "turns": lambda value: f"{value:.1f}",
+    "seconds": lambda value: f"{value:.1f}" if value < 10 else f"{value:,.0f}",
     "p": p_value,
 }
 

@@ -1,6 +1,7 @@
 """How a comparison ended, as a table for a terminal."""
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 from rich.markup import escape
 from rich.table import Table
@@ -9,6 +10,7 @@ from agentgym_train.report.curves import AXES, success_series
 from agentgym_train.report.findings import Findings
 from agentgym_train.report.stats import Interval
 
+T = TypeVar("T")
 _BARS = "▁▂▃▄▅▆▇█"
 # So many of a curve's rates have a bar, and so many are told, that the table fits a terminal.
 _DRAWN, _TOLD = 8, 4
@@ -17,24 +19,28 @@ _DRAWN, _TOLD = 8, 4
 def standings_table(found: Findings) -> Table:
     """An environment's algorithms, best first, with their learning curves; then its yardsticks.
 
-    The interval is over seeds and tasks. The curve is success on held-out tasks at each
-    evaluation, mean over seeds: bars in shares of the highest of all, and some of it as numbers.
+    The interval is over seeds and tasks, or where there is no word on new seeds, over tasks. The
+    curve is success on held-out tasks at each evaluation, mean over seeds: bars in shares of the
+    highest of all, and some of it as numbers, whose steps the heading has.
     """
     series = success_series(found, AXES[0], dict.fromkeys(found.algorithms, 0))
-    curves = {one.name: [point.y for point in one.points] for one in series}
-    last = max((one.points[-1].step for one in series), default=0)
-    highest = max((rate for curve in curves.values() for rate in curve), default=0.0)
+    curves = {one.name: {point.step: point.y for point in one.points} for one in series}
+    told = _some(sorted({step for curve in curves.values() for step in curve}), _TOLD)
+    highest = max((rate for curve in curves.values() for rate in curve.values()), default=0.0)
     seeds = {arm.seed for arms in found.done.values() for arm in arms}
-    table = Table(title=f"{found.env}, {len(seeds)} seed{'s' * (len(seeds) != 1)}", title_style="")
-    for name in ("policy", "success [95 %]", "curve", f"step 0 to {last}", "turns"):
+    over = "seeds and tasks" if any(one.both_interval for one in found.standings) else "tasks alone"
+    title = f"{found.env}, {len(seeds)} seed{'s' * (len(seeds) != 1)}; 95 % over {over}"
+    table = Table(title=title, title_style="")
+    steps = ", ".join(str(step) for step in told)
+    for name in ("policy", "success [95 %]", "curve", f"at step {steps}", "turns"):
         table.add_column(escape(name), no_wrap=True)
     for one in found.standings:
-        curve = curves.get(one.algorithm, [])
+        curve = curves.get(one.algorithm, {})
         table.add_row(
             one.algorithm,
-            escape(f"{one.rate:.3f} {_shown(one.both_interval)}"),
-            _bars(_some(curve, _DRAWN), highest),
-            " ".join(f"{rate:.2f}" for rate in _some(curve, _TOLD)),
+            escape(f"{one.rate:.3f} {_shown(one.both_interval or one.tasks_interval)}"),
+            _bars(_some([*curve.values()], _DRAWN), highest),
+            " ".join(f"{curve[step]:.2f}" if step in curve else "–" for step in told),
             f"{one.turns:.1f}",
         )
     table.add_section()
@@ -47,10 +53,10 @@ def _shown(interval: Interval | None) -> str:
     return "" if interval is None else f"[{interval.low:.3f}, {interval.high:.3f}]"
 
 
-def _some(curve: Sequence[float], most: int) -> list[float]:
+def _some(items: Sequence[T], most: int) -> list[T]:
     """The first, the last, and some between them."""
-    count = min(len(curve), most)
-    return [curve[round(i * (len(curve) - 1) / max(count - 1, 1))] for i in range(count)]
+    count = min(len(items), most)
+    return [items[round(i * (len(items) - 1) / max(count - 1, 1))] for i in range(count)]
 
 
 def _bars(rates: Sequence[float], highest: float) -> str:

@@ -58,20 +58,19 @@
     return box;
   }
 
-  // What a column's colours mean: signed columns from orange over nothing to blue, others in teal.
-  // The root spreads small numbers, and the largest twentieth looks the same: gaps have long tails.
-  function scaleOf(values) {
-    const known = values.filter((x) => x !== null);
-    const sizes = known.map(Math.abs).sort((a, b) => a - b);
-    const most = sizes.length ? sizes[Math.floor(0.95 * (sizes.length - 1))] || sizes[sizes.length - 1] : 0;
-    const negative = known.some((x) => x < 0);
-    const positive = known.some((x) => x > 0);
+  // What a column's colours mean, the same in all episodes of a run: signed columns from orange over
+  // nothing to blue, others in teal. The root spreads small numbers, and the largest twentieth looks
+  // the same: gaps have long tails.
+  function scaleOf([most, least, largest]) {
+    const negative = least < 0;
     const tone = (x) => (!negative ? "13,148,136" : x < 0 ? "222,93,28" : "37,99,235");
     const colour = (x) => {
       if (x === null || !most) return "";
       return `rgba(${tone(x)},${(0.65 * Math.sqrt(Math.min(Math.abs(x) / most, 1))).toFixed(3)})`;
     };
-    return { colour, low: negative ? -most : 0, high: positive || !negative ? most : 0 };
+    const low = negative ? -most : 0, high = largest > 0 || !negative ? most : 0;
+    const told = (end, beyond, sign) => (beyond ? `${sign} ${short(end)}` : short(end));
+    return { colour, low, high, from: told(low, least < low, "\u2264"), to: told(high, largest > high, "\u2265") };
   }
 
   class Viewer {
@@ -190,7 +189,7 @@
       const some = (n) => n.toLocaleString("en");
       let told = `${some(this.shown.length)} of ${some(this.rows.length)} episodes`;
       if (judged) told += `, ${some(solved)} solved`;
-      if (this.index.left_out) told += `; ${some(this.index.left_out)} older ones are not in this page`;
+      if (this.index.left_out) told += `; ${some(this.index.left_out)} others are not in this page`;
       this.count.textContent = told;
       const at = this.shown.indexOf(this.current);
       this.list.scrollTop = Math.max(0, at) * ROW;
@@ -357,7 +356,7 @@
         bar, make("h3", "agv-title", task[0]), judged, list, make("h4", "", "Goal"), prose("", detail.goal),
         folded("answer, expert and facts of the task", detail.about),
       );
-      const shade = detail.trace && this.shading(detail.trace);
+      const shade = detail.trace && this.shading(detail.trace, this.index.scales[row[RUN]]);
       if (shade) this.page.append(shade.bar);
       detail.turns.forEach((turn, k) => this.page.append(this.turn(turn, k, shade)));
       this.page.append(make("h4", "", "What the environment said last"), prose("agv-seen", detail.outcome));
@@ -383,7 +382,7 @@
     }
 
     // The bar that chooses what shades the tokens, and how a turn's tokens are made and painted.
-    shading(trace) {
+    shading(trace, scales) {
       const turns = new Map(trace.turns.map((turn) => [turn.turn, turn]));
       const columns = Object.keys(trace.turns[0] || {}).filter((name) => !["turn", "reward", "pieces"].includes(name));
       if (!columns.length) return null;
@@ -428,7 +427,7 @@
       const paint = () => {
         const name = this.quantity = select.value;
         const off = name === "nothing";
-        const scale = scaleOf(off ? [] : trace.turns.flatMap((turn) => turn[name]));
+        const scale = scaleOf((!off && scales[name]) || [0, 0, 0]);
         for (const [span, turn, i] of made) {
           span.style.backgroundColor = off ? "" : scale.colour(turn[name][i]);
           span.title = off ? "" : `${name} ${short(turn[name][i])}`;
@@ -438,8 +437,8 @@
           span.textContent = known.length ? `mean ${name} ${short(known.reduce((a, b) => a + b, 0) / known.length)}` : "";
         }
         ramp.hidden = off;
-        low.textContent = short(scale.low);
-        high.textContent = short(scale.high);
+        low.textContent = scale.from;
+        high.textContent = scale.to;
         const steps = Array.from({ length: 9 }, (_, i) => scale.colour(scale.low + ((scale.high - scale.low) * i) / 8) || "transparent");
         strip.style.backgroundImage = `linear-gradient(to right, ${steps.join(", ")})`;
         meaning.textContent = off ? "" : EXPLAINED[name] || (name.startsWith("credit/") ? "one term of the advantage" : "");

@@ -7,18 +7,23 @@ that a reader's browser opens when they are looked at. All text reaches the page
 import base64
 import gzip
 import hashlib
+import heapq
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from agentgym_train.files import read_lines, write_text
+from agentgym_train.files import numbered_lines, read_lines, write_text
+from agentgym_train.report.apart import source_names
 
 LIMIT = 5000  # episodes of an embedded viewer
+_TRACED = (
+    3  # one in so many of a run's places is for episodes with token numbers, where it has them
+)
 _BLOCK = 400_000  # characters of episodes that are packed together
 _GOAL, _REASON = 300, 160  # characters that the list shows; an opened episode has all of them
 _ROW_FACTS = ("step", "phase", "task", "success", "score", "turns", "invalid", "stop", "reason")
@@ -34,26 +39,41 @@ class Stored:
     trace: dict[str, Any] | None = None
 
 
-def stored_episodes(run: Path) -> list[Stored]:
-    """The episodes of a run's folder, or of a file of episodes, in the order they were written.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """A run's episodes for a page. scales: a column of its tokens -> the magnitude that 95 % of its
+    numbers do not pass, the least of them and the largest."""
+
+    name: str
+    episodes: Iterable[Stored]
+    scales: dict[str, tuple[float, float, float]]
+
+
+def stored_episodes(run: Path) -> Iterator[Stored]:
+    """The episodes of a run's folder, or of a file of episodes, one at a time, in their order.
 
     Raises FileNotFoundError where there are none, ValueError for a line that is no episode.
     """
     path = run / "episodes.jsonl" if run.is_dir() else run
     if not path.exists():
         raise FileNotFoundError(f"{run} holds no episodes: give a run's folder or an episodes file")
-    kept = read_lines(path.parent / "traces.jsonl") if run.is_dir() else []
-    traces = {(one["step"], one["episode"]): one for one in kept}
-    found, trained = [], {}
-    for number, record in enumerate(read_lines(path), start=1):
+    return _episodes(path, {(one["step"], one["episode"]): one for one in _traces(run)})
+
+
+def _episodes(path: Path, traces: dict[tuple[int, int], dict[str, Any]]) -> Iterator[Stored]:
+    trained: dict[int, int] = {}
+    for number, record in numbered_lines(path):
         if "task" not in record or "turns" not in record:
             raise ValueError(f"{path}, line {number}: not an episode record")
         trace, step = None, record.get("step", 0)
         if record.get("phase") == "train":
             trace = traces.get((step, trained.setdefault(step, 0)))
             trained[step] += 1
-        found.append(Stored(number=number, record=record, trace=trace))
-    return found
+        yield Stored(number=number, record=record, trace=trace)
+
+
+def _traces(run: Path) -> list[dict[str, Any]]:
+    return read_lines(run / "traces.jsonl") if run.is_dir() else []
 
 
 def viewer_fragment(
@@ -66,16 +86,16 @@ def viewer_fragment(
     """HTML to put inside a page: the episodes of these runs, with style and script.
 
     names: of the runs, one each; by default their folders'. limit: episodes in all, shared evenly
-    between the runs; of a run with more, traced ones and those of the latest steps are kept, and
-    the page says how many are left out. prefix: of the element's id; unlike any other in the page.
+    between the runs. Of a run with more there are some with token numbers, and of the others those
+    of the latest steps, held-out tasks first: the same tasks of every run. The page says how many
+    are left out. prefix: of the element's id; unlike any other in the page.
     """
     chosen, left_out = [], 0
-    for folder in folders:
-        every = stored_episodes(folder)
-        some = _latest(every, max(limit // len(folders), 1))
-        left_out += len(every) - len(some)
-        chosen.append(some)
-    return _fragment(names or _names(folders), chosen, left_out=left_out, prefix=prefix)
+    for folder, name in zip(folders, names or source_names(folders), strict=True):
+        some, more = _some(folder, max(limit // len(folders), 1))
+        left_out += more
+        chosen.append(Chosen(name=name, episodes=some, scales=_scales(folder)))
+    return _fragment(chosen, left_out=left_out, prefix=prefix)
 
 
 def write_viewer(run: Path, html: Path, *, episode: int | None = None) -> Path:
@@ -83,11 +103,11 @@ def write_viewer(run: Path, html: Path, *, episode: int | None = None) -> Path:
 
     episode: the one to open first, by its line from 1. Raises ValueError where there is none.
     """
-    stored = stored_episodes(run)
     if episode is not None:
-        pick(stored, episode, run)
-    opened = None if episode is None else episode - 1
-    body = _fragment(_names([run]), [stored], opened=opened, alone=True)
+        pick(run, episode)
+    (name,) = source_names([run])
+    every = Chosen(name=name, episodes=stored_episodes(run), scales=_scales(run))
+    body = _fragment([every], opened=episode, alone=True)
     style = f"<style>{_asset('viewer_page.css')}</style>"
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
@@ -101,11 +121,14 @@ def write_viewer(run: Path, html: Path, *, episode: int | None = None) -> Path:
     return html
 
 
-def pick(stored: Sequence[Stored], number: int, run: Path) -> Stored:
+def pick(run: Path, number: int) -> Stored:
     """The episode of that line, from 1. Raises ValueError where there is none."""
-    if not 1 <= number <= len(stored):
-        raise ValueError(f"{run} has episodes 1 to {len(stored)}, not {number}")
-    return stored[number - 1]
+    last = 0
+    for one in stored_episodes(run):
+        if one.number == number:
+            return one
+        last = one.number
+    raise ValueError(f"{run} has episodes 1 to {last}, not {number}")
 
 
 def content_policy(page: str) -> str:
@@ -132,22 +155,36 @@ def embedded_json(value: Any) -> str:
 
 
 def _fragment(
-    names: Sequence[str],
-    chosen: Sequence[Sequence[Stored]],
+    chosen: Sequence[Chosen],
     *,
     left_out: int = 0,
     opened: int | None = None,
     alone: bool = False,
     prefix: str = "episodes",
 ) -> str:
-    index = _index(names, chosen) | {"left_out": left_out, "open": opened}
-    details = [_details(one) for some in chosen for one in some]
-    starts, blocks = [], []
-    for first, texts in _packs(details):
+    """opened: the line of the episode that the page opens first."""
+    tables: dict[str, dict[Any, int]] = {name: {} for name in ("phase", "task", "stop", "reason")}
+    rows, starts, blocks = [], [], []
+
+    def details() -> Iterator[str]:
+        for run, one in enumerate(chosen):
+            for stored in one.episodes:
+                rows.append(_row(run, stored, tables))
+                yield _details(stored)
+
+    for first, texts in _packs(details()):
         starts.append(first)
         packed = gzip.compress(f"[{','.join(texts)}]".encode("ascii"), mtime=0)
         blocks.append(base64.b64encode(packed).decode("ascii"))
-    index["starts"] = starts
+    index = {
+        "runs": [_plain(one.name) for one in chosen],
+        "scales": [one.scales for one in chosen],
+        **{name: list(known) for name, known in tables.items()},
+        "rows": rows,
+        "starts": starts,
+        "left_out": left_out,
+        "open": next((i for i, row in enumerate(rows) if row[1] == opened), None),
+    }
     kind = " agv-alone" if alone else ""
     return (
         f'<section class="agv{kind}" id="{escape(prefix)}" aria-label="Episodes">\n'
@@ -159,38 +196,25 @@ def _fragment(
     )
 
 
-def _index(names: Sequence[str], chosen: Sequence[Sequence[Stored]]) -> dict[str, Any]:
-    """What the list and its filters need: words once, and a row of numbers for each episode."""
-    tables: dict[str, dict[Any, int]] = {name: {} for name in ("phase", "task", "stop", "reason")}
-
-    def number(table: str, value: Any) -> int:
-        known = tables[table]
-        return known.setdefault(value, len(known))
-
-    rows = []
-    for run, some in enumerate(chosen):
-        for one in some:
-            record, verdict = one.record, one.record.get("verdict") or {}
-            task = record["task"]
-            row = {
-                "step": record.get("step", 0),
-                "phase": number("phase", record.get("phase", "")),
-                "task": number(
-                    "task",
-                    (task["id"], task["goal"][:_GOAL], task.get("kind", ""), task.get("split", "")),
-                ),
-                "success": int(verdict["success"]) if verdict else -1,
-                "score": verdict.get("score", 0),
-                "turns": len(record["turns"]),
-                "invalid": sum(not turn["valid"] for turn in record["turns"]),
-                "stop": number("stop", record.get("stop_reason", "")),
-                "reason": number("reason", verdict.get("reason", "")[:_REASON]),
-            }
-            rows.append(
-                [run, one.number, *(row[name] for name in _ROW_FACTS), int(bool(one.trace))]
-            )
-    words = {name: list(known) for name, known in tables.items()}
-    return {"runs": [_plain(name) for name in names], **words, "rows": rows}
+def _row(run: int, one: Stored, tables: dict[str, dict[Any, int]]) -> list[Any]:
+    """What the list and its filters need of an episode; words as their numbers in `tables`."""
+    record, verdict = one.record, one.record.get("verdict") or {}
+    task = record["task"]
+    words = {
+        "phase": record.get("phase", ""),
+        "task": (task["id"], task["goal"][:_GOAL], task.get("kind", ""), task.get("split", "")),
+        "stop": record.get("stop_reason", ""),
+        "reason": verdict.get("reason", "")[:_REASON],
+    }
+    row = {
+        **{name: tables[name].setdefault(word, len(tables[name])) for name, word in words.items()},
+        "step": record.get("step", 0),
+        "success": int(verdict["success"]) if verdict else -1,
+        "score": verdict.get("score", 0),
+        "turns": len(record["turns"]),
+        "invalid": sum(not turn["valid"] for turn in record["turns"]),
+    }
+    return [run, one.number, *(row[name] for name in _ROW_FACTS), int(bool(one.trace))]
 
 
 def _details(one: Stored) -> str:
@@ -217,30 +241,62 @@ def _details(one: Stored) -> str:
     return json.dumps(detail, separators=(",", ":"))
 
 
-def _packs(details: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+def _packs(details: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Neighbours of about `_BLOCK` characters together, each pack with its first one's number."""
-    first, size = 0, 0
-    for i, text in enumerate(details):
+    first, texts, size = 0, [], 0
+    for text in details:
+        texts.append(text)
         size += len(text)
-        if size >= _BLOCK or i == len(details) - 1:
-            yield first, list(details[first : i + 1])
-            first, size = i + 1, 0
+        if size >= _BLOCK:
+            yield first, texts
+            first, texts, size = first + len(texts), [], 0
+    if texts:
+        yield first, texts
 
 
-def _latest(stored: list[Stored], room: int) -> list[Stored]:
-    """At most `room` of them: traced ones, then those of the latest steps; their order is kept."""
-    by_worth = sorted(stored, key=lambda one: (one.trace is not None, one.record.get("step", 0)))
-    kept = {one.number for one in by_worth[-room:]}
-    return [one for one in stored if one.number in kept]
+def _some(run: Path, room: int) -> tuple[list[Stored], int]:
+    """At most `room` of a run's episodes, in their order, and how many are left out."""
+    traced: list[tuple[Any, Stored]] = []
+    others: list[tuple[Any, Stored]] = []
+    places, count = room // _TRACED, 0
+    for one in stored_episodes(run):
+        count += 1
+        heap, most = (traced, places) if one.trace else (others, room - places)
+        if most:
+            item = (_worth(one), one)
+            (heapq.heappush if len(heap) < most else heapq.heappushpop)(heap, item)
+    kept = sorted((one for _, one in (*traced, *others)), key=lambda one: one.number)
+    return kept, count - len(kept)
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or the last two where that is not enough to tell them apart."""
-    paths = [folder.resolve() for folder in folders]
-    names = [path.name for path in paths]
-    if len(set(names)) < len(names):
-        names = [f"{path.parent.name}/{path.name}" for path in paths]
-    return names
+def _worth(one: Stored) -> tuple[int, bool, bytes, int]:
+    """Late steps, held-out tasks, and then by lot: by the task's name, so that all runs show the
+    same tasks."""
+    record = one.record
+    lot = hashlib.sha256(str(record["task"]["id"]).encode("utf-8", "replace")).digest()
+    return record.get("step", 0), record.get("phase") != "train", lot, one.number
+
+
+def _scales(run: Path) -> dict[str, tuple[float, float, float]]:
+    """Of each column of token numbers, over all of a run's: `Chosen.scales`."""
+    values: dict[str, list[float]] = {}
+    for trace in _traces(run):
+        for turn in trace["turns"]:
+            for name, column in turn.items():
+                if name not in ("turn", "reward", "pieces"):
+                    known = [x for x in column if x is not None]
+                    values.setdefault(name, []).extend(known)
+    return {
+        name: (_most([abs(x) for x in column]), min(column), max(column))
+        for name, column in values.items()
+        if column
+    }
+
+
+def _most(sizes: list[float]) -> float:
+    """What 95 % of them do not pass; the largest where that is nothing."""
+    sizes.sort()
+    return sizes[int(0.95 * (len(sizes) - 1))] or sizes[-1]
 
 
 def _plain(name: str) -> str:

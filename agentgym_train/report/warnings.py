@@ -13,6 +13,7 @@ from agentgym_train.report.runs import Arm
 WINDOW = 5
 FALLEN = 0.10  # success below its best, with intervals that do not touch
 LITTLE_ENTROPY, SHARE_LEFT = 0.05, 0.2  # nats a token, and of what it was at first
+MUCH_ENTROPY, TIMES_START = 1.0, 2.0  # nats a token, and times what it was at first
 CLIPPED, CLIPPED_MORE = 0.25, 0.10  # share of replies cut, and rise since the start
 INVALID_MORE = 0.15  # rise of the share of turns that cannot be read
 FAR_FROM_START = 1.0  # nats a token from the initial policy
@@ -63,6 +64,15 @@ def entropy_gone(arm: Arm) -> Iterator[Sign]:
     for step, now in told:
         if now < LITTLE_ENTROPY and now < SHARE_LEFT * start:
             yield "entropy collapsed", step, f"{now:.3f} nats a token, {start:.3f} at first"
+            return
+
+
+def entropy_explodes(arm: Arm) -> Iterator[Sign]:
+    told = windows(arm, "actor/entropy_loss")
+    start = told[0][1] if told else 0.0
+    for step, now in told:
+        if now > MUCH_ENTROPY and now > TIMES_START * start:
+            yield "entropy exploded", step, f"{now:.2f} nats a token, {start:.2f} at first"
             return
 
 
@@ -129,6 +139,7 @@ def not_finite(arm: Arm) -> Iterator[Sign]:
 RULES = (
     success_fell,
     entropy_gone,
+    entropy_explodes,
     replies_cut,
     actions_unreadable,
     far_from_start,

@@ -19,7 +19,7 @@ from agentgym_train.settings import Run, SettingsError, load
 from agentgym_train.suite import compare
 from agentgym_train.suite_pins import ChangedError
 from agentgym_train.suite_settings import load_suite
-from agentgym_train.workers import locked
+from agentgym_train.workers import Workers, in_use, locked
 
 RECORDS = ("metrics.jsonl", "episodes.jsonl")
 COMPARE = (
@@ -98,7 +98,10 @@ def test_what_arms_share_is_written_down(compared):
     folder, _, _ = compared
     tasks = json.loads((folder / "tasks.json").read_text())["pantry"]
     assert len(tasks["train"]["ids"]) == len(tasks["train"]["hashes"]) == 8
-    assert tasks["evaluation"]["ids"] == tasks["train"]["ids"][:3]
+    lines = (folder / "arms" / "pantry" / "opd-0" / "episodes.jsonl").read_text().splitlines()
+    episodes = [one for line in lines if (one := json.loads(line))["phase"] == "evaluation"]
+    assert tasks["evaluation"]["ids"] == [one["task"]["id"] for one in episodes[:3]]
+    assert tasks["evaluation"]["hashes"] == [one["task"]["hash"] for one in episodes[:3]]
     yardsticks = json.loads((folder / "yardsticks.json").read_text())["pantry"]
     assert set(yardsticks) == {"random", "expert", "student", "teacher"}
     assert yardsticks["expert"]["successes"] == yardsticks["expert"]["episodes"] == 3
@@ -146,10 +149,14 @@ def test_added_seeds_and_algorithms_join_and_what_is_done_is_not_repeated(compar
     added = small_suite("seeds=[1]", algorithms=["sdar"], arms={"sdar": {"skills": skills}})
     started = []
     both = compare(added, folder, on_progress=lambda now: started.extend(now.running))
-    assert both.done == ("pantry/grpo-0", "pantry/opd-0", "pantry/sdar-1")
+    assert both.done == ("pantry/sdar-1",)
     assert {one.name for one in started} == {"pantry/sdar-1"}
     assert before.items() <= records(folder).items()
-    assert {arm.id for arm in load_suite(folder / "suite.toml").arms} == set(both.done)
+    assert {arm.id for arm in load_suite(folder / "suite.toml").arms} == {
+        "pantry/grpo-0",
+        "pantry/opd-0",
+        "pantry/sdar-1",
+    }
 
 
 @pytest.mark.slow
@@ -158,14 +165,73 @@ def test_a_broken_arm_is_recorded_and_does_not_stop_the_others(tmp_path):
     blocked = tmp_path / "arms" / "pantry" / "grpo-0"
     blocked.mkdir(parents=True)
     (blocked / "episodes.jsonl").mkdir()  # nothing can be written there
-    outcome = compare(suite, tmp_path)
+    told = []
+    outcome = compare(suite, tmp_path, on_progress=told.append)
     assert outcome.done == ("pantry/opd-0",)
-    assert "episodes.jsonl" in outcome.broken["pantry/grpo-0"]
+    assert "episodes.jsonl" in outcome.broken["pantry/grpo-0"].splitlines()[0]
+    assert all(now.seconds_left is None or now.seconds_left >= 0 for now in told)
     assert status(tmp_path)["pantry/grpo-0"]["state"] == "broken"
     assert "episodes.jsonl" in status(tmp_path)["pantry/grpo-0"]["error"]
 
     (blocked / "episodes.jsonl").rmdir()
     assert compare(suite, tmp_path).done == ("pantry/grpo-0", "pantry/opd-0")
+
+
+@pytest.mark.slow
+def test_a_broken_arm_starts_afresh_with_other_settings(compared, tmp_path):
+    """The others keep theirs, and what the broken one left is put aside."""
+    folder = shutil.copytree(compared[0], tmp_path / "copy")
+    states = status(folder)
+    states["pantry/opd-0"] = {"state": "broken", "error": "out of memory"}
+    (folder / "status.json").write_text(json.dumps(states))
+    left = folder / "arms" / "pantry" / "opd-0"
+    shutil.rmtree(left / "model")
+    before = records(folder)
+    gentle = {"pantry": {"arms": {"opd": {"algorithm": {"strength": 0.5}}}}}
+    outcome = compare(small_suite("seeds=[0]", environments=gentle), folder)
+    assert outcome.done == ("pantry/grpo-0", "pantry/opd-0") and not outcome.broken
+    assert load(left / "run.toml", Run).algorithm.strength == 0.5
+    assert (folder / "aside" / "pantry" / "opd-0" / "metrics.jsonl").exists()
+    now = records(folder)
+    assert {name for name in before if now[name] != before[name]} <= {
+        "opd-0/metrics.jsonl",
+        "opd-0/episodes.jsonl",
+    }
+
+
+@pytest.mark.slow
+def test_a_stopped_arm_goes_on_with_less_memory(compared, tmp_path):
+    folder = shutil.copytree(compared[0], tmp_path / "copy")
+    home = folder / "arms" / "pantry" / "opd-0"
+    shutil.rmtree(home / "model")
+    before = read_metrics(home)
+    compare(small_suite("seeds=[0]", "shared.learning.micro_tokens=900"), folder)
+    assert load(home / "run.toml", Run).learning.micro_tokens == 900
+    assert (home / "model").exists()
+    assert read_metrics(home) == before  # its last checkpoint is of the last step
+
+
+def test_a_broken_commands_reason_comes_first(tmp_path, monkeypatch):
+    said = "print('step 1: fine\\nerror: no room left'); raise SystemExit(4)"
+    (tmp_path / "breaks.py").write_text(said)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ["PYTHONPATH"]]))
+    with locked(tmp_path) as lock:
+        team = Workers(1, 1, lock)
+        team.start("one", "breaks", [], tmp_path / "log")
+        ended = []
+        until(lambda: ended.extend(team.ended()) or ended, 60)
+    assert ended[0].error.splitlines() == [
+        "exit code 4: no room left",
+        "step 1: fine",
+        "error: no room left",
+    ]
+
+
+def test_a_lock_is_seen_while_it_is_held(tmp_path):
+    assert not in_use(tmp_path)
+    with locked(tmp_path):
+        assert in_use(tmp_path)
+    assert not in_use(tmp_path)
 
 
 @pytest.mark.slow

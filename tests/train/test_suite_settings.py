@@ -8,7 +8,7 @@ from train.pantry_suite import small_suite, suite_file, warmup
 from agentgym_train.algorithms import BUILT_IN
 from agentgym_train.bank import load_bank
 from agentgym_train.settings import SettingsError
-from agentgym_train.suite_settings import joined, load_suite, record
+from agentgym_train.suite_settings import Suite, joined, load_suite, record
 
 SUITES = sorted((Path(__file__).parents[2] / "benchmarks" / "suites").glob("*.toml"))
 SIX = {"grpo", "opd", "sdar", "sod", "tcod", "atod"}
@@ -121,23 +121,82 @@ def test_tasks_and_student_never_differ_within_an_environment(key):
         small_suite(differ=[key])
 
 
+def everything(suite: Suite) -> set[str]:
+    """What there is of a suite that has begun everywhere."""
+    made = {one.home for env in suite.environments.values() for one in env.sources.values()}
+    return {arm.id for arm in suite.arms} | made
+
+
 def test_added_seeds_and_algorithms_join_and_nothing_is_lost():
-    both = joined(small_suite("seeds=[0]"), small_suite("seeds=[1, 2]", 'algorithms=["grpo"]'))
+    begun = small_suite("seeds=[0]")
+    both = joined(begun, small_suite("seeds=[1, 2]", 'algorithms=["grpo"]'), everything(begun))
     assert {arm.id for arm in both.arms} == {
         "pantry/grpo-0",
         "pantry/opd-0",
         "pantry/grpo-1",
         "pantry/grpo-2",
     }
-    assert joined(both, small_suite("seeds=[0]")).arms == both.arms
+    assert joined(both, small_suite("seeds=[0]"), everything(both)).arms == both.arms
 
 
 def test_what_has_begun_is_not_changed_and_what_joins_is_held_to_the_same_rules():
     begun = small_suite("seeds=[0]")
     with pytest.raises(SettingsError, match=r"pantry/grpo-0 began with steps = 4, .* now says 6"):
-        joined(begun, small_suite("shared.steps=6"))
+        joined(begun, small_suite("shared.steps=6"), everything(begun))
     with pytest.raises(SettingsError, match="steps is 4 in pantry/grpo-0 and 6 in"):
-        joined(begun, small_suite("shared.steps=6", "seeds=[1]"))
+        joined(begun, small_suite("shared.steps=6", "seeds=[1]"), everything(begun))
+
+
+def test_what_has_not_begun_takes_new_settings_and_is_forgotten_where_it_is_not_named():
+    before = small_suite("seeds=[0]")
+    now = joined(before, small_suite("seeds=[1]", "shared.steps=6"), ())
+    assert [(arm.id, arm.run.steps) for arm in now.arms] == [
+        ("pantry/grpo-1", 6),
+        ("pantry/opd-1", 6),
+    ]
+    own = {"pantry": {"arms": {"opd": {"algorithm": {"strength": 0.5}}}}}
+    other = small_suite("seeds=[0]", environments=own)
+    runs = {arm.name: arm.run for arm in joined(before, other, {"pantry/grpo-0"}).arms}
+    assert runs["opd"].algorithm.strength == 0.5
+    with pytest.raises(SettingsError, match="pantry/opd-0 began with algorithm.strength"):
+        joined(before, other, {"pantry/grpo-0", "pantry/opd-0"})
+
+
+def test_a_model_is_made_otherwise_as_long_as_it_is_not_there():
+    def made(steps: int) -> Suite:
+        student = {"warmup": {**warmup(0), "steps": steps}}
+        return small_suite(
+            "seeds=[0]", environments={"made": {"like": "pantry", "student": student}}
+        )
+
+    home = "warm/made/student/model"
+    source = joined(made(5), made(7), ()).environments["made"].student
+    assert source is not None and source.warmup is not None and source.warmup.steps == 7
+    with pytest.raises(SettingsError, match="the student was made otherwise"):
+        joined(made(5), made(7), {home})
+
+
+def test_memory_may_change_at_any_time():
+    """It changes no gradient: neither between arms nor on the way is it another run."""
+    less = {"learning": {"micro_tokens": 500}, "rollout": {"at_once": 2}}
+    assert len(small_suite(arms={"opd": less}).arms) == 4
+    begun = small_suite("seeds=[0]")
+    both = joined(begun, small_suite("seeds=[0]", shared=less), everything(begun))
+    assert {arm.run.learning.micro_tokens for arm in both.arms} == {500}
+
+
+def test_a_baseline_is_an_arm_and_can_be_an_environments_own(tmp_path):
+    larder = {"larder": {"like": "pantry", "baseline": "opd"}}
+    suite = small_suite('baseline="grpo"', environments=larder)
+    assert {env: one.baseline for env, one in suite.environments.items()} == {
+        "pantry": "grpo",
+        "larder": "opd",
+    }
+    path = tmp_path / "again.toml"
+    path.write_text(record(suite), encoding="utf-8")
+    assert load_suite(path) == suite
+    with pytest.raises(SettingsError, match="its baseline 'sdar' is no arm of it"):
+        small_suite('baseline="sdar"')
 
 
 def test_patterns_choose_arms():
@@ -175,6 +234,14 @@ def test_the_cpu_suites_hold_the_six_algorithms(name, environments, seeds):
         assert set(suite.environments[env].sources) == {"student", "teacher"}
 
 
+@pytest.mark.parametrize(("name", "arms"), [("atod", 11), ("sdar", 16)])
+def test_an_ablation_holds_its_arms_against_what_they_are_variants_of(name, arms):
+    (path,) = (one for one in SUITES if one.stem == f"{name}_ablations")
+    suite = load_suite(path)
+    assert suite.environments["alfworld"].baseline == name
+    assert len({arm.name for arm in suite.arms}) == arms
+
+
 def test_the_tables_of_the_papers_have_their_models_and_rows():
     found = {path.stem: load_suite(path) for path in SUITES if path.stem.endswith("table1")}
     atod, sdar = found["atod_table1"], found["sdar_table1"]
@@ -188,13 +255,16 @@ def test_the_tables_of_the_papers_have_their_models_and_rows():
         "Qwen/Qwen2.5-7B-Instruct",
         "Qwen/Qwen3-1.7B",
     }
-    assert {arm.name for arm in sdar.arms} == {
-        "opsd",
-        "grpo",
-        "skill_grpo",
-        "grpo_opsd",
-        "skill_sd",
-        "rlsd",
-        "sdar",
+    forms = {arm.name: getattr(arm.run.algorithm, "form", "") for arm in sdar.arms}
+    assert forms == {
+        "grpo": "",
+        "skill_grpo": "",
+        "skill_sd": "",
+        "rlsd": "",
+        "sdar": "",
+        "opsd": "reference",  # as published
+        "grpo_opsd": "reference",
+        "opsd_advantage": "advantage",
+        "grpo_opsd_advantage": "advantage",
     }
     assert all(arm.run.steps == 150 for arm in (*atod.arms, *sdar.arms))

@@ -7,19 +7,20 @@ so that there is something to find. No model and no environment takes part.
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomli_w
 from train.pantry_run import SETTINGS
 
 from agentgym_envs.episodes import to_record
-from agentgym_envs.statistics import summarise
+from agentgym_envs.statistics import Summary, summarise
 from agentgym_envs.types import Episode, Task, Turn, Verdict, content_hash
 from agentgym_train.algorithms import BUILT_IN
-from agentgym_train.evaluate import as_metrics
 from agentgym_train.settings import Run, build, dump
+from agentgym_train.suite_rules import merged
 
 HOSTILE = '</script><img src=x onerror="document.title=1">|`<b>&"\'\u2028=1+1'
 IDS = {
@@ -40,17 +41,25 @@ ENDS = {
     "sod": (0.6, 1.6),
     "tcod": (0.4, 1.3),
     "atod": (1.1, 1.8),
+    "skill_grpo": (-0.4, 0.7),
 }
+SIX = tuple(ENDS)[:6]
+RECIPE = {
+    "episodes": 2500, "noise": 0.4, "steps": 450, "batch": 8, "lr": 0.003, "seed": 0,
+    "model": {"name": "tiny", "tiny": {"width": 128, "layers": 2, "vocabulary": 600}},
+}  # fmt: skip
 MACHINE = {"python": "3.11.7", "platform": "Linux", "threads": 1, "gpu": None, "torch": "2.13.0"}
 
 
 @dataclass(frozen=True)
 class MadeUp:
     """What to make up. `unfinished` and `broken`: arms as "env/algorithm-seed". `collapsing`: an
-    algorithm that falls after half of its steps. `text`: what every free text says."""
+    algorithm that falls after half of its steps. `text`: what every free text says. `baseline`: of
+    every environment. `student`: the hash of its weights. `settings`: of every run, over the usual
+    ones."""
 
     envs: Sequence[str] = ("alfworld",)
-    algorithms: Sequence[str] = tuple(ENDS)
+    algorithms: Sequence[str] = SIX
     seeds: int = 3
     steps: int = 20
     every: int = 5
@@ -60,6 +69,9 @@ class MadeUp:
     collapsing: str = ""
     text: str = "put a mug in the cabinet"
     title: str = "Six algorithms side by side"
+    baseline: str = ""
+    student: str = "0a1b2c3d4e5f6a7b"
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def write_suite(folder: Path, wanted: MadeUp) -> Path:
@@ -74,7 +86,8 @@ def write_suite(folder: Path, wanted: MadeUp) -> Path:
                 "ids": ids,
                 "hashes": hashes,
                 "hash": content_hash(json.dumps([ids, hashes])),
-            }
+            },
+            "train": {"ids": [], "hashes": [], "hash": content_hash(wanted.text)},
         }
         yardsticks[env] = {
             name: {
@@ -96,13 +109,19 @@ def write_suite(folder: Path, wanted: MadeUp) -> Path:
                 status[arm] = {"state": "waiting" if open_ else "done"}
                 home = folder / "arms" / arm
                 write_run(home, env, algorithm, seed, wanted, wanted.steps // 2 if open_ else None)
+    shared = {"student": wanted.student, "teacher": "7b6a5f4e3d2c1b0a"}
     for name, content in (
         ("status", status),
         ("yardsticks", yardsticks),
         ("tasks", pinned),
+        ("pins", dict.fromkeys(wanted.envs, shared)),
     ):
         (folder / f"{name}.json").write_text(json.dumps(content), encoding="utf-8")
-    (folder / "suite.toml").write_text(f"title = {json.dumps(wanted.title)}\n", encoding="utf-8")
+    table = {"student": {"warmup": RECIPE}, "teacher": {"arm": "other/grpo-0"}}
+    if wanted.baseline:
+        table["baseline"] = wanted.baseline
+    record = {"title": wanted.title, "environments": dict.fromkeys(wanted.envs, table)}
+    (folder / "suite.toml").write_text(tomli_w.dumps(record), encoding="utf-8")
     return folder
 
 
@@ -115,19 +134,17 @@ def write_run(
     tables: dict[str, Any] = {"teacher": {"name": "warm/teacher/model"}} if teacher else {}
     if BUILT_IN[algorithm].skills:
         tables["skills"] = {"bank": "alfworld"}
-    run = build(
-        Run,
-        {
-            **SETTINGS,
-            "env": {"id": IDS[env]},
-            "model": {"name": "warm/student/model"},
-            "algorithm": {"name": algorithm},
-            "evaluation": {"every": wanted.every, "tasks": wanted.tasks},
-            "steps": wanted.steps,
-            "seed": seed,
-            **tables,
-        },
-    )
+    usual = {
+        **SETTINGS,
+        "env": {"id": IDS[env]},
+        "model": {"name": "warm/student/model"},
+        "algorithm": {"name": algorithm},
+        "evaluation": {"every": wanted.every, "tasks": wanted.tasks},
+        "steps": wanted.steps,
+        "seed": seed,
+        **tables,
+    }
+    run = build(Run, merged(usual, wanted.settings))
     (home / "run.toml").write_text(dump(run), encoding="utf-8")
     (home / "machine.json").write_text(json.dumps(MACHINE), encoding="utf-8")
     dice = np.random.default_rng([seed, list(ENDS).index(algorithm), list(IDS).index(env)])
@@ -146,7 +163,10 @@ def write_run(
         if step % wanted.every == 0 or step == wanted.steps:
             won = dice.random(len(tasks)) < 1 / (1 + np.exp(-(skill - hard)))
             judged = [_played(t, bool(w), wanted, dice) for t, w in zip(tasks, won, strict=True)]
-            record |= as_metrics(summarise(judged))
+            record |= _evaluated(summarise(judged), "val")
+            if algorithm == "skill_grpo":
+                helped = [(episode, Verdict(True, 1.0)) for episode, _ in judged]
+                record |= _evaluated(summarise(helped), "val_with_skill")
             episodes += [
                 {"step": step, "phase": "evaluation", **to_record(episode, verdict)}
                 for episode, verdict in judged
@@ -156,6 +176,21 @@ def write_run(
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (home / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return home
+
+
+def _evaluated(summary: Summary, family: str) -> dict[str, float]:
+    low, high = summary.overall.interval
+    told = {
+        "success_rate": summary.overall.rate,
+        "success_low": low,
+        "success_high": high,
+        "episodes": float(summary.overall.episodes),
+        "turns": summary.overall.mean_turns,
+        "score": summary.overall.mean_score,
+        "invalid_share": summary.invalid_share,
+        **{f"{kind}_success_rate": rate.rate for kind, rate in summary.by_kind.items()},
+    }
+    return {f"{family}/{name}": value for name, value in told.items()}
 
 
 def _tasks(env: str, wanted: MadeUp) -> list[Task]:
@@ -219,6 +254,7 @@ def _training(
         told["response_length/clip_ratio"] = noisy(0.05 + 0.6 * max(way - 0.5, 0))
         told["actor/entropy_loss"] = noisy(0.6 * math.exp(-8 * way))
     if BUILT_IN[algorithm].teacher != "none":
+        told["teacher/tokens_read"] = told["tokens/read"]
         gap = 0.9 * math.exp(-1.8 * way) + 0.1
         told |= {
             "teacher/gap_mean": -noisy(gap / 2),
@@ -235,12 +271,17 @@ def _training(
         told["actor/kl_loss"] = noisy(0.05 * way)
     own = {
         "sdar": {"sdar/gate_active_ratio": noisy(0.5 - 0.2 * way), "sdar/gate_mean": noisy(0.4)},
-        "sod": {"sod/weight_mean": noisy(0.8), "sod/first_turn_divergence": noisy(0.2)},
+        "sod": {
+            "sod/weight_mean": noisy(0.8),
+            "sod/first_turn_divergence": noisy(0.2),
+            **{f"sod/turn_{turn}_mean_weight": noisy(1 - 0.06 * turn) for turn in range(12)},
+        },
         "tcod": {"tcod/depth": float(2 + step // 3)},
         "atod": {
             "hybrid/kl_coef": 1 - 0.9 * way,
             "hybrid/rl_coef": 1 + way,
             "tdur/active_ratio": noisy(0.6),
+            "tdur/mean_weight": noisy(0.55),
             **{f"tdur/turn_{turn}_mean_weight": noisy(1.3 - 0.05 * turn) for turn in range(12)},
         },
     }

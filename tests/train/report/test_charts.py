@@ -1,5 +1,6 @@
 """Figures: labels that do not cover each other, round ticks, axes that are never empty."""
 
+import re
 from itertools import pairwise
 
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 
 from agentgym_train.report.charts import (
     COLOURS,
+    FEW,
     Line,
     Point,
     Series,
@@ -81,3 +83,52 @@ def test_a_constant_and_nothing_at_all_can_be_drawn():
     assert "<svg" in tile("constant", [line("a", 0, 0.0, 0.0)])
     assert "<svg" in tile("one point", [line("a", 0, 3.0)])
     assert "<svg" in success_chart([], [], success_frame([], [], 350), axis="x", name="none")
+
+
+@given(low=st.floats(-50, 50), size=st.floats(0, 40))
+def test_a_small_figure_can_be_read(low, size):
+    """Two ticks at least, and what its axis is."""
+    drawn = tile("any", [line("a", 0, low, low + size)], axis="step")
+    ticks = re.findall(r'text-anchor="end"[^>]*>([^<]*)<', drawn)
+    assert "step" in ticks
+    assert len(set(ticks) - {"step"}) >= 2
+
+
+def test_a_few_lines_are_named_at_their_ends_and_have_bands():
+    points = tuple(Point(float(i), 0.5, 0.4, 0.6, i) for i in range(3))
+    series = [Series(name=f"arm {i}", style=i, points=points) for i in range(FEW)]
+    frame = success_frame(series, [], 860)
+    drawn = success_chart(series, [], frame, axis="step", name="env")
+    assert frame.named and drawn.count('class="band"') == FEW
+    assert all(f">arm {i}<" in drawn for i in range(FEW))
+    assert drawn.count('class="leader"') == FEW  # a label that moved away points to its line
+
+
+def test_many_lines_have_neither():
+    points = tuple(Point(float(i), 0.5, 0.4, 0.6, i) for i in range(3))
+    series = [Series(name=f"arm {i}", style=i, points=points) for i in range(FEW + 1)]
+    frame = success_frame(series, [], 860)
+    drawn = success_chart(series, [], frame, axis="step", name="env")
+    assert not frame.named
+    assert 'class="band"' not in drawn and ">arm 1<" not in drawn
+    assert drawn.count('class="line"') == FEW + 1
+
+
+def test_a_name_is_never_cut_short():
+    """Where it has no room at its line's end, a key tells it."""
+    long = line("an_algorithm_with_a_long_name (second)", 0, 0.1, 0.2)
+    assert success_frame([long], [], 860).named
+    assert not success_frame([long], [], 350).named
+    for width in (350, 860):
+        frame = success_frame([long], [], width)
+        assert "…" not in success_chart([long], [], frame, axis="step", name="env")
+
+
+def test_unfinished_runs_are_dotted_lines_as_far_as_they_are():
+    series = Series(
+        name="a", style=0, points=line("a", 0, 0.0, 1.0).points, unfinished=(((0, 0.0), (3, 0.5)),)
+    )
+    frame = success_frame([series], [], 400)
+    drawn = success_chart([series], [], frame, axis="step", name="env")
+    assert frame.x == (0.0, 3)  # it has room, though it is further than the others
+    assert re.search(r'class="run open" d="[^"]+" stroke-dasharray', drawn)

@@ -1,5 +1,7 @@
 """The page in a real browser, opened from disk."""
 
+import time
+
 import pytest
 from chromium import PROGRAM, browsing
 from train.report.made_up import HOSTILE, MadeUp, write_suite
@@ -84,6 +86,34 @@ def test_values_under_the_pointer(browser, page):
     browser.ask("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
     assert browser.eval("document.querySelector('#panel-step .wide .tip').hidden")
     assert browser.said == []
+
+
+def test_a_name_in_a_key_dims_all_other_lines(browser, page):
+    browser.size(1280, 800)
+    browser.go(page.as_uri())
+    box = browser.eval(
+        "(() => { const e = document.querySelector('[data-key=sdar]'); "
+        "e.scrollIntoView({block: 'center'}); const r = e.getBoundingClientRect(); "
+        "return [r.x + r.width / 2, r.y + r.height / 2] })()"
+    )
+
+    def shown(name):
+        one = f"document.querySelector('.multiple [data-series={name}]')"
+        return float(browser.eval(f"getComputedStyle({one}).opacity"))
+
+    browser.ask("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
+    until(lambda: shown("grpo") < 0.2)
+    assert shown("sdar") == 1
+    browser.ask("Input.dispatchMouseEvent", type="mouseMoved", x=2, y=2)
+    until(lambda: shown("grpo") == 1)
+    assert browser.said == []
+
+
+def until(happened, patience=30.0):
+    end = time.monotonic() + patience
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.02)
 
 
 def test_hostile_text_is_inert(browser, page):

@@ -1,16 +1,23 @@
 """The whole report: one page that needs nothing else, and tables that say the same."""
 
 import csv
+import json
 import re
+from dataclasses import replace
+from itertools import combinations
 
+import numpy as np
 import pytest
 from train.report.made_up import HOSTILE, MadeUp, write_run, write_suite
 
 from agentgym_train.algorithms import BUILT_IN
 from agentgym_train.report import report
+from agentgym_train.report.comparison import by_kind, headline, ours, pairs, summary
 from agentgym_train.report.findings import Findings
 from agentgym_train.report.published import published_tables
-from agentgym_train.report.runs import read_study
+from agentgym_train.report.ran import runs, settings_diff, shared
+from agentgym_train.report.stats import holm
+from agentgym_train.report.study import read_study
 from agentgym_train.report.warnings import collapse_warnings
 
 SMALL = MadeUp(algorithms=("grpo", "opd", "atod"), seeds=2, steps=12, every=4, tasks=12)
@@ -91,7 +98,7 @@ def test_nothing_finished_yet_is_said(tmp_path):
     run = write_run(tmp_path / "run", "alfworld", "grpo", 0, SMALL, stop=4)
     said = report([run], tmp_path / "out").markdown.read_text(encoding="utf-8")
     assert "no run is finished yet" in said
-    assert "grpo (running; at step 4)" in said
+    assert "grpo (stopped; at step 4)" in said
 
 
 def test_hostile_text_stays_text(tmp_path):
@@ -105,6 +112,131 @@ def test_hostile_text_stays_text(tmp_path):
     assert page.count("</script>") == page.count("<script")
     said = paths.markdown.read_text(encoding="utf-8")
     assert not re.search(r"(?<!\\)<", said)
+
+
+# -- what is said of the result
+
+
+def found_of(folder, **wanted) -> Findings:
+    suite = write_suite(folder, replace(SMALL, **wanted))
+    return Findings(read_study([suite]), "alfworld")
+
+
+def decide(found: Findings, **outcomes) -> Findings:
+    """The findings with these final outcomes in place of the made-up ones."""
+    found.outcomes = {name: np.array(told, float) for name, told in outcomes.items()}
+    for name, told in outcomes.items():
+        rates = [sum(one) / len(one) for one in told]
+        found.done[name] = [
+            replace(arm, evaluations=[replace(arm.evaluations[-1], rate=rate)])
+            for arm, rate in zip(found.done[name], rates, strict=True)
+        ]
+    return found
+
+
+def test_equals_share_the_lead_and_are_a_tie(tmp_path):
+    half = [[1, 0] * 8, [0, 1] * 8]
+    found = decide(found_of(tmp_path), grpo=half, opd=half, atod=[[0] * 16, [0] * 16])
+    assert summary(found).startswith(
+        "alfworld: grpo and opd have the highest final success, 50.0 %"
+    )
+    readings = {row[:2]: row[-1] for row in pairs(0, found).rows}
+    assert readings["grpo", "opd"] == "tie"
+
+
+def test_runs_that_differ_are_told_apart_from_algorithms_that_would(tmp_path):
+    """Two seeds far apart: these runs differ, new seeds might not."""
+    found = decide(
+        found_of(tmp_path),
+        grpo=[[1] * 15 + [0], [1] * 9 + [0] * 7],
+        opd=[[1] * 9 + [0] * 7, [0] * 15 + [1]],
+        atod=[[0, 1] * 8, [0, 1] * 8],
+    )
+    readings = {row[:2]: row[-1] for row in pairs(0, found).rows}
+    assert readings["grpo", "opd"] == "grpo ahead in these runs"
+    assert "With new seeds and tasks, grpo is not told apart from opd and atod." in summary(found)
+
+
+def test_one_seed_speaks_of_these_runs_alone(tmp_path):
+    found = found_of(tmp_path, seeds=1, tasks=48)
+    told = summary(found)
+    assert "In these runs, which tell nothing of new seeds (one seed, or no scatter)" in told
+    assert "With new seeds" not in told
+    for row in headline(0, found).rows[:3]:
+        assert row[3] is not None and row[4] is row[5] is None
+    assert all(pair.p_holm is None and not pair.ahead for pair in found.pairs)
+
+
+def test_who_is_not_compared_is_named(tmp_path):
+    found = found_of(tmp_path, unfinished=("alfworld/opd-0", "alfworld/opd-1"))
+    assert "Not compared, for want of a finished run: opd." in summary(found)
+
+
+def test_other_seeds_of_an_algorithm_are_compared_all_the_same(tmp_path):
+    """Seeds belong to one algorithm; only tasks are shared."""
+    found = found_of(tmp_path, broken=("alfworld/grpo-1", "alfworld/opd-0"))
+    assert {frozenset((one.first, one.second)) for one in found.pairs} == {
+        frozenset(pair) for pair in combinations(SMALL.algorithms, 2)
+    }
+
+
+def test_with_a_baseline_the_others_are_held_against_it_alone(tmp_path):
+    """Holm's correction is over as many pairs as there are questions."""
+    found = found_of(tmp_path, baseline="opd")
+    assert {(one.first, one.second) for one in found.pairs} == {("grpo", "opd"), ("atod", "opd")}
+    known = [one.difference.p for one in found.pairs]
+    assert [one.p_holm for one in found.pairs] == holm([p for p in known if p is not None])
+    assert "The others are held against opd." in headline(0, found).note
+    assert ", opd is " in summary(found)
+
+
+def test_success_with_skills_is_a_row_of_its_own(tmp_path):
+    found = found_of(tmp_path, algorithms=("grpo", "skill_grpo"))
+    name = "skill_grpo, skills at evaluation"
+    rows = {str(row[0]): row for row in headline(0, found).rows}
+    assert rows[name][2] == 1.0 > rows["skill_grpo"][2]
+    kinds = {row[0]: row[1:] for row in by_kind(0, found).rows}
+    assert kinds[name] == (1.0, 1.0, 1.0)
+    assert [row[3] for row in ours(0, found).rows if row[0] == name] == [1.0]
+    published = published_tables("ALFWorld", {"skill_grpo"})
+    assert any(row[0] == name for table in published for row in table.rows)
+
+
+# -- what ran
+
+
+def test_models_are_told_with_their_recipes_and_hashes(tmp_path):
+    study = read_study([write_suite(tmp_path, SMALL)])
+    rows = {row[1]: row[2:] for row in shared(study).rows}
+    recipe, name = rows["student"]
+    assert name == SMALL.student
+    assert "2,500 episodes of the expert, 40% of their turns random, 450 steps of 8 rows" in recipe
+    assert rows["teacher"][0] == "what other/grpo-0 ends with"
+
+
+def test_settings_that_change_nothing_are_not_shown(tmp_path):
+    """The tiny model's shape is read only where it is made; memory changes no result."""
+    for name, width, lr in (("a", 32, 0.1), ("b", 64, 0.2)):
+        tiny = {"name": "warm/student/model", "tiny": {"width": width}}
+        own = {"model": tiny, "learning": {"lr": lr, "micro_tokens": width}, "threads": width}
+        write_run(tmp_path / name, "alfworld", "grpo", 0, replace(SMALL, settings=own))
+    found = Findings(read_study([tmp_path]), "ALFWorld")
+    assert [row[0] for row in settings_diff(0, found).rows] == ["learning.lr"]
+    write_run(
+        tmp_path / "c",
+        "alfworld",
+        "grpo",
+        0,
+        replace(SMALL, settings={"model": {"name": "tiny", "tiny": {"width": 16}}}),
+    )
+    found = Findings(read_study([tmp_path]), "ALFWorld")
+    assert "model.tiny.width" in [row[0] for row in settings_diff(0, found).rows]
+
+
+def test_a_broken_run_is_shown_with_its_reason_in_a_line(tmp_path):
+    suite = write_suite(tmp_path, replace(SMALL, broken=("alfworld/opd-0",), text="why\nlog"))
+    rows = {(row[1], row[2]): row for row in runs(read_study([suite])).rows}
+    assert rows["opd", 0][-1] == "RuntimeError: out of memory why"
 
 
 # -- warnings
@@ -121,6 +253,18 @@ def test_a_collapse_is_seen_and_a_sound_run_is_not_accused(tmp_path):
     fell = next(one for one in found if one.sign == "success fell")
     assert fell.step == 40
     assert re.fullmatch(r"[\d.]+ %, after [\d.]+ % at step \d+", fell.numbers)
+
+
+def test_entropy_that_explodes_is_a_sign_too(tmp_path):
+    home = write_run(tmp_path / "run", "alfworld", "grpo", 0, replace(SMALL, steps=20))
+    lines = [json.loads(line) for line in (home / "metrics.jsonl").read_text().splitlines()]
+    for step, line in enumerate(lines):
+        line["actor/entropy_loss"] = 0.5 + 0.1 * step
+    (home / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    signs = {one.sign: one for one in collapse_warnings(read_study([home]).arms)}
+    # The mean of steps 0 to 4 (0.7) at first; twice that is passed by the mean of 8 to 12.
+    assert signs["entropy exploded"].step == 12
+    assert signs["entropy exploded"].numbers == "1.50 nats a token, 0.70 at first"
 
 
 # -- what the papers print

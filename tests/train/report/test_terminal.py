@@ -28,8 +28,8 @@ def shown(found, width=80) -> list[str]:
 def test_the_table_says_what_the_findings_say(written):
     found = written.findings["alfworld"]
     lines = shown(found)
-    assert "alfworld, 2 seeds" in lines[0]
-    assert "step 0 to 24" in lines[2]
+    assert "alfworld, 2 seeds; 95 % over seeds and tasks" in lines[0]
+    assert "at step 0, 8, 16, 24" in lines[2]
     rows = [line.split("│")[1:-1] for line in lines if line.startswith("│")]
     names = [row[0].strip() for row in rows]
     assert names[:3] == [one.algorithm for one in found.standings]
@@ -42,6 +42,16 @@ def test_the_table_says_what_the_findings_say(written):
         assert len(row[2].strip()) == 8  # of 13 evaluations
         assert len(rates) == 4
         assert float(rates[-1]) == pytest.approx(one.rate, abs=0.0051)
+
+
+def test_with_one_seed_the_interval_is_over_tasks_and_says_so(tmp_path):
+    wanted = MadeUp(algorithms=("grpo",), seeds=1, steps=4, every=2, tasks=12)
+    found = report([write_suite(tmp_path / "suite", wanted)], tmp_path / "out").findings["alfworld"]
+    lines = shown(found)
+    assert "alfworld, 1 seed; 95 % over tasks alone" in lines[0]
+    (one,) = found.standings
+    assert one.tasks_interval is not None
+    assert f"[{one.tasks_interval.low:.3f}, {one.tasks_interval.high:.3f}]" in lines[4]
 
 
 def test_the_table_fits_a_terminal_of_eighty_columns(written):

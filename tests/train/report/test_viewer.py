@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import re
+import tracemalloc
 
 import pytest
 from rich.console import Console
@@ -48,7 +49,7 @@ def test_traces_find_their_training_episodes(tmp_path):
     train = [episode(i, phase="train", step=step) for i, step in enumerate((1, 1, 2, 2))]
     mixed = [train[0], episode(9, step=1), *train[1:]]
     traces = [trace_of(train[1], 1, gap=float), trace_of(train[2], 0, gap=float)]
-    stored = stored_episodes(folder_of(tmp_path / "run", mixed, traces))
+    stored = [*stored_episodes(folder_of(tmp_path / "run", mixed, traces))]
     assert [one.trace and one.trace["task"] for one in stored] == [
         None,
         None,
@@ -69,6 +70,55 @@ def test_a_limit_keeps_traced_and_late_episodes_and_says_so(tmp_path):
     assert details[0]["trace"]["turns"][0]["gap"][:2] == [0.0, 1.0]
     named, _ = data_of(viewer_fragment([first, second], names=["x", "y"], limit=8))
     assert named["runs"] == ["x", "y"]
+
+
+def test_a_page_shows_the_same_tasks_of_every_run(tmp_path):
+    """By lot, of the last evaluation, however much else the runs have kept."""
+    held_out = [episode(i, step=4) for i in range(40)]
+    runs = []
+    for name, train in (("a", 0), ("b", 30)):
+        trained = [episode(100 + i, phase="train", step=4) for i in range(train)]
+        traces = [trace_of({**one, "step": 4}, i, gap=float) for i, one in enumerate(trained)]
+        early = [episode(i, step=0) for i in range(40)]
+        records = [*early, *trained, *held_out]
+        runs.append(folder_of(tmp_path / name, records, traces))
+    index, _ = data_of(viewer_fragment(runs, limit=24))
+    shown = [[index["task"][row[4]][0] for row in index["rows"] if row[0] == run] for run in (0, 1)]
+    tasks = [{task for task in some if int(task.split()[0][5:]) < 100} for some in shown]
+    assert tasks[0] == tasks[1] and len(tasks[0]) == 8
+    assert tasks[0] != {f"task-{i} " for i in range(32, 40)}  # not just the last of the file
+    assert len(shown[1]) == 12  # a third with token numbers
+
+
+def test_a_long_file_is_never_held_whole(tmp_path):
+    run = folder_of(tmp_path / "run", [episode(i, turns=40) for i in range(600)])
+    size = (run / "episodes.jsonl").stat().st_size
+    tracemalloc.start()
+    viewer_fragment([run], limit=12)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < size / 4
+
+
+def test_colours_mean_the_same_in_all_episodes_of_a_run(tmp_path):
+    """The magnitude that 95 of 100 numbers do not pass, and both ends."""
+    records = [episode(i, phase="train", step=i) for i in range(2)]
+    traces = [trace_of(records[0], gap=lambda i: -1.0), trace_of(records[1], gap=lambda i: 9.0)]
+    traces[0]["turns"] = [{**traces[0]["turns"][0], "gap": [None, *[-1.0] * 99]}]
+    traces[1]["turns"] = [{**traces[1]["turns"][0], "gap": [9.0]}]
+    run = folder_of(tmp_path / "run", records, traces)
+    index, _ = data_of(viewer_fragment([run]))
+    assert index["scales"] == [{"gap": [1.0, -1.0, 9.0]}]
+
+
+def test_line_separators_inside_texts_are_no_line_ends(tmp_path):
+    """Files of other writers, in UTF-8 and without a last line feed."""
+    text = "one\u2028two\u0085three"
+    lines = [json.dumps(episode(i, text=text), ensure_ascii=False) for i in range(2)]
+    path = tmp_path / "theirs.jsonl"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    _, details = data_of(write_viewer(path, tmp_path / "page.html").read_text())
+    assert [one["turns"][0][1].endswith(text) for one in details] == [True, True]
 
 
 def test_hostile_text_stays_data(tmp_path):
@@ -110,7 +160,7 @@ def test_mistakes_are_told(tmp_path):
         stored_episodes(tmp_path / "nowhere")
     (run / "episodes.jsonl").write_text('{"step": 1}\n')
     with pytest.raises(ValueError, match="line 1: not an episode"):
-        stored_episodes(run)
+        [*stored_episodes(run)]
 
 
 def test_a_file_of_episodes_without_verdicts_can_be_read(tmp_path):
@@ -121,9 +171,9 @@ def test_a_file_of_episodes_without_verdicts_can_be_read(tmp_path):
 
 
 def test_a_terminal_gets_the_episode_and_obeys_nothing(tmp_path):
-    stored = stored_episodes(folder_of(tmp_path / "run", [episode(4, text="[red]" + EVIL)]))
+    run = folder_of(tmp_path / "run", [episode(4, text="[red]" + EVIL)])
     screen = io.StringIO()
-    print_episode(pick(stored, 1, tmp_path), Console(file=screen, width=200, force_terminal=False))
+    print_episode(pick(run, 1), Console(file=screen, width=200, force_terminal=False))
     told = screen.getvalue()
     assert "\x1b" not in told and "\x00" not in told and "\u202e" not in told
     assert told.encode("utf-8")

@@ -93,6 +93,8 @@ def test_tokens_are_shaded_by_what_is_chosen(tmp_path: Path):
         browser.go(page.as_uri())
         until(browser, "document.querySelectorAll('.agv-tokens').length", 2)
         gap = browser.eval(colours)
+        ramp = "[...document.querySelectorAll('.agv-ramp > span')].map(e => e.textContent)"
+        assert browser.eval(ramp) == ["-3", "", "3"]  # no gap is beyond
         assert gap[0] != gap[2] and gap[0].startswith("rgba(222") and gap[2].startswith("rgba(37")
         shade = "(() => { const s = document.querySelector('[data-shade]'); s.value = '%s';"
         shade += "s.dispatchEvent(new Event('change')) })()"
@@ -103,6 +105,26 @@ def test_tokens_are_shaded_by_what_is_chosen(tmp_path: Path):
         browser.eval("document.querySelector('.agv-token').click()")
         told = browser.eval("document.querySelector('.agv-told').textContent")
         assert told == '"go "   gap -1   gate 0   odd none'
+        assert browser.said == []
+
+
+def test_a_colour_means_the_same_in_all_episodes_and_its_end_says_what_is_beyond(tmp_path: Path):
+    """A token of gap 1 is as dark beside one of 9 as among others of 1."""
+    records = [episode(i, phase="train", step=i, turns=1) for i in range(2)]
+    traces = [trace_of(records[0], gap=lambda i: 1.0), trace_of(records[1], gap=lambda i: 1.0)]
+    traces[0]["turns"][0] |= {"pieces": ["x"] * 40, "gap": [1.0] * 39 + [9.0]}
+    page = write_viewer(folder_of(tmp_path / "run", records, traces), tmp_path / "page.html")
+    colour = "document.querySelector('.agv-tokens span').style.backgroundColor"
+    ramp = "[...document.querySelectorAll('.agv-ramp > span')].map(e => e.textContent)"
+    with browsing(tmp_path / "profile") as browser:
+        browser.size(1280, 800)
+        browser.go(page.as_uri())
+        until(browser, TITLE, "task-0 ")
+        first = browser.eval(colour)
+        assert browser.eval(ramp) == ["0", "", "\u2265 1"]
+        key(browser, "n")
+        until(browser, TITLE, "task-1 ")
+        assert browser.eval(colour) == first == "rgba(13, 148, 136, 0.65)"
         assert browser.said == []
 
 
