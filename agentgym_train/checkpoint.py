@@ -51,6 +51,20 @@ def latest(folder: Path) -> Path | None:
     return saved[-1] if saved else None
 
 
+def latest_step(folder: Path) -> int:
+    """The step of the newest checkpoint; 0 where there is none."""
+    newest = latest(folder)
+    return 0 if newest is None else int(newest.name.rpartition("-")[2])
+
+
+def state_of(folder: Path) -> dict[str, Any]:
+    """The state of the newest checkpoint under `folder`, without its weights; {} where none is."""
+    newest = latest(folder)
+    if newest is None:
+        return {}
+    return json.loads((newest / "state.json").read_text(encoding="utf-8"))["state"]
+
+
 def load(checkpoint: Path, model: Module, optimizer: Optimizer) -> tuple[int, dict[str, Any]]:
     """Put a checkpoint back, in place; returns its step and state.
 

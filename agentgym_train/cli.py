@@ -2,10 +2,10 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import gymnasium as gym
 import typer
@@ -17,9 +17,13 @@ from rich.progress import (
     Progress,
     TaskID,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from agentgym_envs.statistics import Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -60,12 +64,12 @@ def main() -> None:
 def run(
     settings: Path, out_folder: Annotated[Path, typer.Option("--out")], set_: Set = None
 ) -> None:
-    """Train as a TOML file says."""
+    """Train as a TOML file says. Its paths are relative to where you are."""
     from agentgym_train.settings import Run, load
     from agentgym_train.train import train
 
     wanted = load(settings, Run, set_ or ())
-    with _bars() as progress:
+    with _bars(f"agentgym-train resume {out_folder}") as progress:
         train(wanted, out_folder, _training_bar(progress, wanted.steps))
     _show_run(out_folder)
 
@@ -73,60 +77,83 @@ def run(
 @app.command()
 def resume(folder: Path) -> None:
     """Go on with a run that was stopped, from its newest checkpoint, bit by bit the same."""
+    from agentgym_train import checkpoint
     from agentgym_train.settings import Run, load
     from agentgym_train.train import resume as go_on
 
-    wanted = load(folder / "run.toml", Run)
-    with _bars() as progress:
-        start = go_on(wanted, folder, _training_bar(progress, wanted.steps))
+    wanted = load(_settings_of(folder), Run)
+    start = checkpoint.latest_step(folder / "checkpoints")
     finished = start == wanted.steps
-    note.print(f"all {start} steps were done already" if finished else f"went on from step {start}")
+    note.print(f"all {start} steps are done" if finished else f"going on from step {start}")
+    with _bars(f"agentgym-train resume {folder}") as progress:
+        go_on(wanted, folder, _training_bar(progress, wanted.steps))
     _show_run(folder)
 
 
 @app.command()
 def warmup(
-    settings: Path, out_folder: Annotated[Path, typer.Option("--out")], set_: Set = None
+    settings: Path,
+    out_folder: Annotated[Path, typer.Option("--out")],
+    tasks: Annotated[
+        int, typer.Option(min=0, help="Play so many with the model afterwards; 0: none.")
+    ] = 100,
+    set_: Set = None,
 ) -> None:
-    """Train a model to imitate the environment's expert, as a TOML file says."""
+    """Train a model to imitate the environment's expert, as a TOML file says.
+
+    Then play with it, beside the environment's scripted policies.
+    """
     from agentgym_train.settings import Warmup, load
-    from agentgym_train.warmup import warm_up
+    from agentgym_train.warmup import examine, warm_up
 
     wanted = load(settings, Warmup, set_ or ())
-    with _bars() as progress:
+    with _bars("the same command, after removing OUT") as progress:
         model = warm_up(wanted, out_folder, _warmup_bars(progress))
+    if tasks:
+        told = examine(wanted, model, tasks)
+        out.print(_success_table(wanted.env.id, told))
+        if "random" in told and told["warmed up"].overall.rate < told["random"].overall.rate:
+            note.print("[yellow]worse than random:[/] there is little to learn from such a start")
     typer.echo(f"model: {model}")
 
 
 @app.command("eval")
 def evaluate(
     folder: Annotated[Path, typer.Argument(help="A run's folder.")],
-    model: Annotated[str | None, typer.Option(help="Another model: a folder or an id.")] = None,
-    tasks: Annotated[int, typer.Option(help="The first so many; 0: the whole split.")] = 0,
+    model: Annotated[
+        str | None, typer.Option(help="Another model: a folder, such as RUN/best, or an id.")
+    ] = None,
+    tasks: Annotated[
+        int | None, typer.Option(min=0, help="So many; 0: the whole split. Default: the run's.")
+    ] = None,
     set_: Set = None,
 ) -> None:
     """Play a run's held-out tasks once each with its final model; success with 95 % intervals.
 
-    Below it: the environment's scripted policies on the same tasks, which a trained one must beat.
+    Where the student trained with skills in its prompt: without and with them. Below it: the
+    environment's scripted policies on the same tasks, which a trained one must beat.
     """
-    from agentgym_train.evaluate import evaluate_model, evaluate_yardsticks
+    from agentgym_train import checkpoint
+    from agentgym_train.evaluate import PLAIN, evaluate_model, evaluate_yardsticks
     from agentgym_train.settings import Run, load
 
-    pairs = [f'model.name="{model or folder / "model"}"', f"evaluation.tasks={tasks}"]
-    wanted = load(folder / "run.toml", Run, [*pairs, *(set_ or ())])
-    with _bars() as progress:
-        bar = progress.add_task("playing", total=None)
-        summary = evaluate_model(wanted, lambda count: progress.advance(bar, count))
-        bar = progress.add_task("scripted policies", total=None)
-        scripted = evaluate_yardsticks(wanted, lambda count: progress.advance(bar, count))
-    title = f"{wanted.env.id}, {wanted.model.name}"
-    table = Table("policy", "tasks", "success [95 %]", "mean score", "turns", title=title)
-    for policy, done in {"trained": summary, **scripted}.items():
-        kinds = done.by_kind if done is summary else {}
-        for name, rate in {"all": done.overall, **kinds}.items():
-            shown = escape(str(rate)), f"{rate.mean_score:.3f}", f"{rate.mean_turns:.1f}"
-            table.add_row(policy, name, *shown)
-    out.print(table)
+    file = _settings_of(folder)
+    if model is None and not (folder / "model").exists():
+        raise FileNotFoundError(
+            f"{folder} holds no final model: its run is not finished. Finish it with "
+            f"`agentgym-train resume {folder}`, or name a model with --model"
+        )
+    pairs = [f'model.name="{model or folder / "model"}"']
+    pairs += [] if tasks is None else [f"evaluation.tasks={tasks}"]
+    wanted = load(file, Run, [*pairs, *(set_ or ())])
+    learnt = checkpoint.state_of(folder / "checkpoints").get("skills")
+    with _bars("the same command") as progress:
+        bar = _counting_bar(progress, "playing")
+        phases = evaluate_model(wanted, bar, skills_state=learnt)
+        bar = _counting_bar(progress, "scripted policies")
+        scripted = evaluate_yardsticks(wanted.env, wanted.evaluation.tasks, wanted.seed, bar)
+    named = {phase.replace(PLAIN, model or "trained"): done for phase, done in phases.items()}
+    out.print(_success_table(wanted.env.id, {**named, **scripted}, by_kind=tuple(named)))
 
 
 @app.command()
@@ -186,7 +213,7 @@ def view(
     html: Annotated[Path | None, typer.Option(help="Write a page to read all episodes in.")] = None,
 ) -> None:
     """Read episodes: one in the terminal, or all of them in a page that works from disk."""
-    from agentgym_train.report.viewer import pick, stored_episodes, write_viewer
+    from agentgym_train.report.viewer import pick, write_viewer
     from agentgym_train.report.viewer_text import print_episode
 
     if html is not None:
@@ -194,7 +221,7 @@ def view(
         return
     if episode is None:
         raise ValueError("say --episode N to read one here, or --html FILE for a page of them all")
-    print_episode(pick(stored_episodes(run), episode, run), out)
+    print_episode(pick(run, episode), out)
 
 
 @app.command()
@@ -213,11 +240,9 @@ def judge(
         raise ValueError("say --env or --verifier, not both")
     verify = find_verifier(verifier) if verifier else verifier_of(env or env_of(episodes))
     judged = judge_file(episodes, verify, out_file)
-    table = Table("phase", "success before [95 %]", "success after [95 %]", title=str(episodes))
+    table = Table("played in", "success before [95 %]", "success after [95 %]", title=str(episodes))
     for name, phase in judged.phases.items():
-        table.add_row(
-            *(escape(str(x)) for x in (name or "all", phase.before or "not judged", phase.after))
-        )
+        table.add_row(*(escape(str(x)) for x in (name, phase.before or "not judged", phase.after)))
     out.print(table)
     typer.echo(
         f"{judged.episodes} episodes: {judged.gained} gained, {judged.lost} lost, "
@@ -239,6 +264,26 @@ def doctor(stack: Annotated[str, typer.Argument(help="A trainer we plug into: ve
 
     for line in check(stack):
         typer.echo(line)
+
+
+def _settings_of(folder: Path) -> Path:
+    """The settings of the run in a folder. Raises FileNotFoundError where there is none."""
+    if not (folder / "run.toml").exists():
+        kind = "a warm-up's folder" if (folder / "warmup.toml").exists() else "no run's folder"
+        raise FileNotFoundError(f"{folder} is {kind}: it has no run.toml")
+    return folder / "run.toml"
+
+
+def _success_table(title: str, told: "Mapping[str, Summary]", by_kind: Sequence[str] = ()) -> Table:
+    """Policies by name, and those of `by_kind` also for every kind of task and in the averages of
+    the environment's own."""
+    table = Table("policy", "tasks", "success [95 %]", "mean score", "turns", title=escape(title))
+    for policy, done in told.items():
+        kinds = {**done.by_kind, **done.aggregates} if policy in by_kind else {}
+        for name, rate in {"all": done.overall, **kinds}.items():
+            shown = str(rate), f"{rate.mean_score:.3f}", f"{rate.mean_turns:.1f}"
+            table.add_row(*map(escape, (policy, name, *shown)))
+    return table
 
 
 def _show_run(folder: Path) -> None:
@@ -270,13 +315,18 @@ def _training_bar(progress: Progress, steps: int) -> Callable[[int, dict[str, fl
             bars.append(progress.add_task("training", total=steps))
         if "val/success_rate" in values:
             held_out = f"{values['val/success_rate']:.3f}"
-            progress.console.print(f"step {step}: success on held-out tasks {held_out}")
+            progress.console.print(f"step {step}: success on evaluation tasks {held_out}")
         training = values.get("episode/success_rate")
         now = "" if training is None else f", training {training:.2f}"
-        shown = f"training (held-out {held_out}{now})"
+        shown = f"training (evaluation {held_out}{now})"
         progress.update(bars[0], completed=step, description=shown)
 
     return on_step
+
+
+def _counting_bar(progress: Progress, title: str) -> Callable[[int, int], None]:
+    bar = progress.add_task(title, total=None)
+    return lambda count, total: progress.update(bar, advance=count, total=total)
 
 
 def _warmup_bars(progress: Progress) -> Callable[[str, int, int, float], None]:
@@ -292,17 +342,19 @@ def _warmup_bars(progress: Progress) -> Callable[[str, int, int, float], None]:
 
 
 @contextmanager
-def _bars() -> Iterator[Progress]:
-    """Progress bars for a long piece of work that Ctrl-C may stop."""
+def _bars(again: str) -> Iterator[Progress]:
+    """Progress bars for a long piece of work that Ctrl-C may stop; `again` goes on with it."""
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # two kinds of bars on one terminal overwrite each other
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     try:
-        with Progress(*columns, TimeRemainingColumn(), console=note) as progress:
+        with Progress(
+            *columns, TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=note
+        ) as progress:
             yield progress
     except KeyboardInterrupt:
-        note.print("stopped; a run goes on with `agentgym-train resume FOLDER`")
+        note.print(f"stopped; to go on: {escape(again)}", soft_wrap=True)
         raise SystemExit(INTERRUPTED) from None
 
 

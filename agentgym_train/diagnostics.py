@@ -18,37 +18,43 @@ def gap_summary(gap: Tensor) -> dict[str, float]:
     }
 
 
-def describe_teacher(batch: Batch) -> dict[str, float]:
+def describe_teacher(batch: Batch, counted: Tensor) -> dict[str, float]:
     """How far the student is from its teacher, by token, row, trajectory and turn; {} without one.
 
+    counted: [N] bool, the tokens that take part; rows and trajectories without any are left out.
     `kl/*` is the sampled reverse KL, the sum of `old - teacher`; `row_std` divides by n - 1,
     `trajectory_std` by n. In `turn/<k>/*` all turns from the 50th on are one bucket.
     """
-    if batch.tokens.teacher is None:
+    if batch.tokens.teacher is None or not bool(counted.any()):
         return {}
     kl = -batch.gap
-    by_row, by_traj = batch.rows.sum(kl), batch.token_trajs.sum(kl)
-    told = {f"teacher/{name}": value for name, value in gap_summary(batch.gap).items()}
+    by_row, by_traj = (
+        owners.sum(kl[counted])[owners.size > 0]
+        for owners in (batch.rows.at(counted), batch.token_trajs.at(counted))
+    )
+    gap = batch.gap[counted]
+    told = {f"teacher/{name}": value for name, value in gap_summary(gap).items()}
     told |= {
-        "kl/token_mean": float(kl.mean()),
+        "kl/token_mean": float(kl[counted].mean()),
         "kl/row_mean": float(by_row.mean()),
         "kl/row_std": float(by_row.std()) if len(by_row) > 1 else 0.0,
         "kl/trajectory_mean": float(by_traj.mean()),
         "kl/trajectory_std": float(by_traj.std(correction=0)),
     }
-    return told | _by_turn(batch, kl)
+    return told | _by_turn(batch, kl, counted)
 
 
-def _by_turn(batch: Batch, kl: Tensor) -> dict[str, float]:
+def _by_turn(batch: Batch, kl: Tensor, counted: Tensor) -> dict[str, float]:
     place = batch.turns.spread(batch.place).clamp(max=LAST_TURN)
+    turns = batch.turns.at(counted).size > 0
     told = {}
-    for k in place.unique().tolist():
-        here = place == k
+    for k in place[counted].unique().tolist():
+        here = (place == k) & counted
         told |= {
             f"turn/{k}/kl": float(kl[here].mean()),
             f"turn/{k}/disagreement": float(kl[here].abs().mean()),
             f"turn/{k}/student_entropy": float(-batch.old_logprob[here].mean()),
             f"turn/{k}/teacher_entropy": float(-batch.teacher_logprob[here].mean()),
-            f"turn/{k}/count": float((batch.place.clamp(max=LAST_TURN) == k).sum()),
+            f"turn/{k}/count": float((batch.place.clamp(max=LAST_TURN) == k)[turns].sum()),
         }
     return told

@@ -40,12 +40,15 @@ def same_state(texts: Sequence[str], similarity: float = 1.0) -> list[int]:
     for text in texts:
         if text in found:
             continue
-        alike = (i for i, first in enumerate(firsts) if _ratio(first, text) >= similarity)
+        alike = (i for i, first in enumerate(firsts) if _alike(first, text, similarity))
         found[text] = next(alike, len(firsts)) if similarity < 1 else len(firsts)
         if found[text] == len(firsts):
             firsts.append(text)
     return [found[text] for text in texts]
 
 
-def _ratio(a: str, b: str) -> float:
-    return SequenceMatcher(None, a, b, autojunk=False).ratio()
+def _alike(a: str, b: str, similarity: float) -> bool:
+    """The two quick ratios are upper bounds, and settle nearly all pairs."""
+    matcher = SequenceMatcher(None, a, b, autojunk=False)
+    bounds = (matcher.real_quick_ratio, matcher.quick_ratio, matcher.ratio)
+    return all(bound() >= similarity for bound in bounds)

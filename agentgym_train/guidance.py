@@ -4,15 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from agentgym_envs import TextEnv
+from agentgym_train.actor import Actor
 from agentgym_train.batch import Batch, TrajectoryRows
 from agentgym_train.context import hinted, noted_rows, peer_success
 from agentgym_train.layout import Renderer, Trajectory, to_rows
 from agentgym_train.models.policy import Policy
-from agentgym_train.models.sampler import Sampler
 from agentgym_train.notes import expert_notes, policy_notes
 from agentgym_train.settings import Run
 from agentgym_train.skills import privileged
-from agentgym_train.teachers import Copied, Current, Frozen, Scores, load_teacher, score, score_rows
+from agentgym_train.teachers import (
+    Copied,
+    Current,
+    Frozen,
+    Scores,
+    duplicate,
+    load_teacher,
+    score,
+    score_rows,
+)
 
 Notes = dict[int, str]
 
@@ -67,7 +76,8 @@ class Guide:
             if noted
         ]
         rows = [one for one in rows if one.rows]
-        scores = Scores({"teacher": teacher}, {"teacher/nonfinite_tokens": 0.0})
+        none = {"teacher/nonfinite_tokens": 0.0, "teacher/tokens_read": 0.0}
+        scores = Scores({"teacher": teacher}, none)
         if rows and batch.chosen is not None:
             found = score_rows(self.weights.policy, rows, batch.ids.device, **self._how())
             teacher[batch.turns.spread(batch.chosen)] = found.columns["teacher"]
@@ -75,11 +85,10 @@ class Guide:
         return scores
 
     def _how(self) -> dict[str, Any]:
-        divergence = getattr(self._run.algorithm, "divergence", None)
         return {
             "token_budget": self.weights.micro_tokens or self._run.learning.micro_tokens,
             "logits": self._run.algorithm.needs_logits,
-            "top": divergence.top if divergence is not None else 0,
+            "top": self._run.algorithm.teacher_top,
         }
 
 
@@ -87,8 +96,7 @@ def take_notes(
     run: Run,
     played: Sequence[Trajectory],
     env: TextEnv,
-    renderer: Renderer,
-    sampler: Sampler,
+    actor: Actor,
     step: int,
 ) -> list[Notes]:
     """Notes on the failed attempts, none on the others; one dictionary per trajectory."""
@@ -96,25 +104,28 @@ def take_notes(
     if run.notes.source == "expert":
         found = expert_notes(failed, env, run.notes)
     else:
-        found = policy_notes(failed, renderer, sampler, run.notes, (run.seed, step))
+        seed = (run.seed, step)
+        found = policy_notes(failed, actor.renderer, actor.replies, run.notes, seed)
     waiting = iter(found)
     return [{} if one.verdict.success else next(waiting) for one in played]
 
 
 def _weights(run: Run, policy: Policy) -> Frozen:
-    algorithm: Any = run.algorithm
-    match algorithm.teacher:
-        case "model":
-            if run.teacher is None:
-                raise ValueError(f"{type(algorithm).__name__} learns from a teacher model")
-            return load_teacher(run.teacher, policy, logits=algorithm.needs_logits)
-        case "stale":
-            return Copied(policy, refresh=algorithm.refresh)
-        case "ema":
-            return Copied(policy, decay=algorithm.decay)
-        case "self":
+    algorithm = run.algorithm
+    if algorithm.teacher == "model":
+        if run.teacher is None:
+            raise ValueError(f"{type(algorithm).__name__} learns from a teacher model")
+        return load_teacher(run.teacher, policy, logits=algorithm.needs_logits)
+    own = algorithm.own_weights
+    match own.kind:
+        case "current":
             return Current(policy)
-    raise ValueError(f"unknown kind of teacher {algorithm.teacher!r}")
+        case "initial":
+            return Frozen(duplicate(policy))
+        case "stale":
+            return Copied(policy, refresh=own.refresh)
+        case "ema":
+            return Copied(policy, decay=own.decay)
 
 
 def _group_of(trajectory: Trajectory, played: Sequence[Trajectory]) -> list[Trajectory]:

@@ -4,6 +4,7 @@ Token in, token out: what was sampled is what is trained on. A reply is never to
 conversation grows by the tokens of the reply itself and of the next message.
 """
 
+import re
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from agentgym_train.batch import Row, TokenSpan, TrajectoryRows
 from agentgym_train.models.sampler import Reply
 
 Layout = Literal["turns", "chat"]
+LongPrompts = Literal["error", "cut", "end"]
 
 
 class DriftError(RuntimeError):
@@ -69,20 +71,23 @@ class Renderer:
         style: PromptStyle,
         layout: Layout,
         max_prompt_tokens: int,
-        long_prompts: Literal["error", "cut"] = "error",
+        long_prompts: LongPrompts = "error",
     ) -> None:
         self.tokens = ChatTokens(tokenizer)
         self.style = style
         self.layout = layout
         self.max_prompt_tokens = max_prompt_tokens
-        self._cuts = long_prompts == "cut"
+        self.long_prompts: LongPrompts = long_prompts
         if layout == "chat":
             self.tokens.between  # noqa: B018 (a template that cannot be grown is refused here)
 
-    @property
-    def stop(self) -> int:
-        """The token that ends a reply."""
-        return self.tokens.stop
+    def said(self, reply: Reply) -> tuple[str, Reply]:
+        """A reply as the text that is played, and the part of it that counts: up to what ends a
+        reply in this style."""
+        kept = self.tokens.kept(reply.tokens, self.style)
+        if kept < len(reply.tokens):
+            reply = Reply(reply.tokens[:kept], reply.logprobs[:kept], True)
+        return self.style.cut(self.tokens.said(reply.tokens)), reply
 
     def prompt(
         self,
@@ -95,31 +100,28 @@ class Renderer:
         """What the model reads before it replies at the turn after `past`.
 
         hint: text for the start of the user's message, of the first one in a conversation (whose
-        later prompts begin with it then). It is never cut: the limit grows by its length.
-        A prompt over the limit loses its beginning where long prompts are cut; else raises
-        PromptTooLong, naming the task and the setting to change.
+        later prompts begin with it then). It does not count towards the limit and is never cut:
+        where a long prompt loses its beginning, the hint stands before what is left.
+        A longer prompt that is not cut raises PromptTooLong, naming the task and the settings.
         """
+        said = self.tokens.encoded(hint) if hint else ()
         if self.layout == "chat" and past:
             text = self.style.following_text(task.goal, observation, admissible)
-            tokens = self._grown(past[-1], text)
-        else:
-            turns = [played.turn for played in past]
-            messages = (
-                self.style.opening_messages(task.goal, observation, admissible)
-                if self.layout == "chat"
-                else self.style.turn_messages(task.goal, turns, observation, admissible)
-            )
-            messages[-1]["content"] = hint + messages[-1]["content"]
-            tokens = self.tokens.opening(messages)
-        limit = self.max_prompt_tokens + (len(self.tokens.encoded(hint)) if hint else 0)
-        if len(tokens) > limit and self._cuts:
-            return tokens[-limit:]
-        if len(tokens) > limit:
-            raise PromptTooLong(
-                f"the prompt of turn {len(past) + 1} of task {task.id!r} has {len(tokens)} tokens; "
-                f"rollout.max_prompt_tokens allows {limit}"
-            )
-        return tokens
+            grown = self._grown(past[-1], text)
+            self._check(len(grown) - len(said), task, len(past))
+            return grown
+        turns = [played.turn for played in past]
+        messages = (
+            self.style.opening_messages(task.goal, observation, admissible)
+            if self.layout == "chat"
+            else self.style.turn_messages(task.goal, turns, observation, admissible)
+        )
+        plain = self.tokens.opening(messages)
+        if self.long_prompts == "cut" and len(plain) > self.max_prompt_tokens:
+            return (*said, *plain[-self.max_prompt_tokens :])
+        self._check(len(plain), task, len(past))
+        messages[-1]["content"] = hint + messages[-1]["content"]
+        return self.tokens.opening(messages) if hint else plain
 
     def glued(self, hint: str, prompt: Sequence[int]) -> tuple[int, ...]:
         """The hint's tokens before a finished prompt, cut from the left to the limit.
@@ -148,32 +150,35 @@ class Renderer:
     def action_span(self, played: PlayedTurn) -> tuple[int, int]:
         """Which of a reply's tokens, first:last, spell its action; (0, 0) where none do.
 
-        The last occurrence of the action in the reply counts, whatever its case.
+        The last occurrence of the action in the reply counts, whatever its case and white space,
+        since parsers change both.
         """
-        reply = _reply(played)
-        action = played.turn.action
-        at = reply.text.lower().rfind(action.lower()) if action else -1
-        if at < 0 or not played.turn.valid:
+        tokens, words = _reply(played).tokens, played.turn.action.split()
+        if not words or not played.turn.valid:
             return 0, 0
-        return self._token_at(reply, at), self._token_at(reply, at + len(action) - 1) + 1
+        spelt = re.compile(r"\s*".join(map(re.escape, words)), re.IGNORECASE)
+        found = list(spelt.finditer(self.tokens.said(tokens)))
+        if not found:
+            return 0, 0
+        first = self.tokens.tokens_of(tokens, found[-1].start() + 1) - 1
+        return max(first, 0), self.tokens.tokens_of(tokens, found[-1].end())
 
-    def _token_at(self, reply: Reply, character: int) -> int:
-        """The token that writes a character of the reply's text."""
-        low, high = 0, len(reply.tokens) - 1
-        while low < high:
-            middle = (low + high) // 2
-            written = self.tokens.tokenizer.decode(
-                reply.tokens[: middle + 1], skip_special_tokens=False
+    def _check(self, tokens: int, task: Task, past: int) -> None:
+        if tokens > self.max_prompt_tokens:
+            raise PromptTooLong(
+                f"the prompt of turn {past + 1} of task {task.id!r} has {tokens} tokens, and "
+                f"rollout.max_prompt_tokens allows {self.max_prompt_tokens}: allow more, or say "
+                'with rollout.long_prompts that it is "cut" or that it is to "end" the episode'
             )
-            if len(written) > character:
-                high = middle
-            else:
-                low = middle + 1
-        return low
 
     def _grown(self, last: PlayedTurn, text: str) -> tuple[int, ...]:
         reply = self.written(last.turn.response) if last.reply is None else last.reply.tokens
         return self.tokens.grown(last.prompt, reply, text)
+
+
+def whole_reply(played: PlayedTurn) -> tuple[int, int]:
+    """All of a reply's tokens, for environments where the reply is the action."""
+    return 0, len(_reply(played).tokens)
 
 
 def to_rows(

@@ -5,13 +5,15 @@ plays it again and is asked at every turn.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from agentgym_envs import TextEnv
 from agentgym_train.layout import Renderer, Trajectory
-from agentgym_train.models.sampler import Ask, Sampler, Sampling
+from agentgym_train.models.sampler import Ask, Reply
+
+Answered = Callable[[Sequence[Ask], int], list[Reply]]
 
 NOTES_DICE = 2  # keeps the dice of notes apart from those of training (0) and evaluation (1)
 _LINE = re.compile(r"^[ \t]*turn[ \t]+([0-9]+)[ \t]*:[ \t]*(\S.*)$", re.IGNORECASE | re.MULTILINE)
@@ -45,24 +47,23 @@ def read_notes(text: str, turns: int, most: int) -> dict[int, str]:
 def policy_notes(
     failed: Sequence[Trajectory],
     renderer: Renderer,
-    sampler: Sampler,
+    answered: Answered,
     settings: NoteSettings,
     seed: tuple[int, ...],
 ) -> list[dict[int, str]]:
     """Ask the policy for notes on each attempt; nothing usable gives an empty dictionary.
 
+    answered: gives a reply to each question, of so many tokens at most.
     Of an attempt that is longer than `rollout.max_prompt_tokens`, the last turns are shown.
     """
     asks = []
     for i, trajectory in enumerate(failed):
         key = (*seed, NOTES_DICE, i)
-        asks.append(Ask(key=key, tokens=_request(trajectory, renderer, settings.most), seed=key))
-    sampling = Sampling(max_tokens=settings.max_tokens, stop=(renderer.stop,))
-    sampler.forget()
-    replies = sampler.reply(asks, sampling)
-    sampler.forget()
+        tokens = _request(trajectory, renderer, settings.most)
+        asks.append(Ask(key=key, tokens=tokens, seed=key))
+    replies = answered(asks, settings.max_tokens)
     return [
-        read_notes(reply.text, len(one.turns), settings.most)
+        read_notes(renderer.tokens.said(reply.tokens), len(one.turns), settings.most)
         for reply, one in zip(replies, failed, strict=True)
     ]
 

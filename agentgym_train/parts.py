@@ -49,6 +49,26 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class OwnWeights:
+    """Which of the student's weights teach it.
+
+    kind: "current" those at the start of the step; "initial" those it began with; "stale" a copy,
+        made anew after every `refresh`-th step; "ema" a moving average: after each step, decay
+        times itself plus (1 - decay) times the student.
+    """
+
+    kind: Literal["current", "initial", "stale", "ema"] = "current"
+    refresh: int = 10
+    decay: float = 0.99
+
+    def __post_init__(self) -> None:
+        if self.refresh < 1:
+            raise ValueError(f"refresh: a copy is made every 1 or more steps, got {self.refresh}")
+        if not 0 <= self.decay <= 1:
+            raise ValueError(f"decay: a share from 0 to 1, got {self.decay}")
+
+
+@dataclass(frozen=True)
 class Depth:
     """How many turns a student may play at a step: one more every `every` steps (TCOD 8.1)."""
 
@@ -217,12 +237,17 @@ class Drift:
         return batch.turns.spread(self.per_turn(batch))
 
     def watch(self, batch: Batch) -> dict[str, float]:
-        """Range of the weights, and how far first turns are from the teacher."""
+        """Range of the weights, their mean turn by turn, and how far first turns are from the
+        teacher."""
         counted = batch.turns.size > 0
         weight = self.per_turn(batch)[counted]
         earliest = batch.trajs.at(counted).low(batch.place[counted])
         opening = batch.place == batch.trajs.spread(earliest)
+        places = batch.place[counted]
         return {
+            f"sod/turn_{k}_mean_weight": float(weight[places == k].mean())
+            for k in places.unique().tolist()
+        } | {
             "sod/weight_mean": float(weight.mean()),
             "sod/weight_min": float(weight.min()),
             "sod/weight_max": float(weight.max()),

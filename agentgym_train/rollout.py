@@ -1,6 +1,7 @@
 """Environments in lockstep, one sampler call per turn."""
 
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +11,10 @@ from agentgym_envs import Advice, TextEnv
 from agentgym_envs.drivers.setup import make_text_env
 from agentgym_envs.prompts import PromptStyle
 from agentgym_train.algorithms import RolloutPlan
-from agentgym_train.layout import PlayedTurn, Renderer, Trajectory
-from agentgym_train.models.sampler import Ask, Sampler, Sampling
+from agentgym_train.layout import PlayedTurn, PromptTooLong, Renderer, Trajectory
+from agentgym_train.models.sampler import Ask, Reply, Sampler, Sampling
+
+WHOLE = RolloutPlan()  # every episode from its beginning to its end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,12 +34,13 @@ class Attempt:
 class Pool:
     """Environments of one kind in this process, made when needed and used again.
 
-    The prompt style says how replies are parsed, unless the settings do.
+    The prompt style says how replies are parsed, unless the settings do. Raises ValueError where
+    they contradict what the style is for.
     """
 
     def __init__(self, env_id: str, settings: dict[str, Any], style: PromptStyle) -> None:
         self._id = env_id
-        self._settings = {"parser": style.parser, **settings}
+        self._settings = style.fitted(settings)
         self._envs: list[TextEnv] = []
 
     def take(self, count: int) -> list[TextEnv]:
@@ -70,14 +74,16 @@ class TaskOrder:
 
 
 class _Player:
-    """One trajectory while it is played."""
+    """One trajectory while it is played. number: its place among the attempts."""
 
-    def __init__(self, env: TextEnv, attempt: Attempt, limit: int) -> None:
-        self.env, self.attempt, self.limit = env, attempt, limit
+    def __init__(self, number: int, env: TextEnv, attempt: Attempt, plan: RolloutPlan) -> None:
+        self.number, self.env, self.attempt = number, env, attempt
         env.reset(seed=attempt.env_seed, options={"task_id": attempt.task_id})
+        self.limit = plan.depth(env.max_turns)
         self.turns: list[PlayedTurn] = []
         self.student_turns = 0
         self.over = False
+        self.cut = "depth"  # why it stopped where the environment had not ended it
 
     def replay(self, count: int, renderer: Renderer) -> None:
         """Play the first actions of the demonstration; nothing is sampled, no loss."""
@@ -89,11 +95,18 @@ class _Player:
         task, scene = self.env.task, self.env.scene
         return renderer.prompt(task, self.turns, scene.text, scene.admissible, self.attempt.hint)
 
-    def ask(self, renderer: Renderer) -> Ask:
+    def ask(self, renderer: Renderer) -> Ask | None:
+        """What to say next; None where the prompt is too long and this ends the episode."""
         dice = self.attempt.dice
-        return Ask(key=dice, tokens=self.prompt(renderer), seed=(*dice, len(self.turns)))
+        try:
+            return Ask(key=dice, tokens=self.prompt(renderer), seed=(*dice, len(self.turns)))
+        except PromptTooLong:
+            if renderer.long_prompts != "end":
+                raise
+            self.over, self.cut = True, "length"
+            return None
 
-    def play(self, response: str, prompt: tuple[int, ...], reply: Any) -> None:
+    def play(self, response: str, prompt: tuple[int, ...], reply: Reply | None) -> None:
         _, reward, terminated, truncated, _ = self.env.step(response)
         turn = self.env.episode.turns[-1]
         self.turns.append(PlayedTurn(turn=turn, prompt=prompt, reply=reply, reward=reward))
@@ -108,7 +121,7 @@ class _Player:
             turns=tuple(self.turns),
             verdict=self.env.verify(episode),
             outcome=episode.outcome,
-            stop_reason=episode.stop_reason or "depth",
+            stop_reason=episode.stop_reason or self.cut,
             env_seed=self.attempt.env_seed,
         )
 
@@ -120,31 +133,57 @@ def rollout(
     sampler: Sampler,
     sampling: Sampling,
     plan: RolloutPlan,
+    on_over: Callable[[int], None] = lambda count: None,
 ) -> list[Trajectory]:
-    """Play every attempt, one environment each, until all are over.
+    """Play every attempt until all are over, as many at a time as there are environments.
 
-    The plan limits the student's turns, or replays a demonstration first; a trajectory that it
-    cuts keeps the verdict it has. Raises ValueError when there are too few environments.
+    Whoever is over gives its environment to the next attempt. The plan limits the student's turns,
+    or replays a demonstration first; a trajectory that it cuts keeps the verdict it has. A prompt
+    that is too long ends its trajectory where the renderer says "end".
+
+    on_over: called with how many more trajectories are over.
     """
-    if len(envs) < len(attempts):
-        raise ValueError(f"{len(attempts)} attempts need as many environments, got {len(envs)}")
     sampler.forget()
-    players = [
-        _Player(env, attempt, plan.depth(env.max_turns))
-        for env, attempt in zip(envs, attempts, strict=False)
-    ]
-    for player in players:
-        player.replay(plan.replayed(len(player.attempt.demonstration)), renderer)
-    while playing := [player for player in players if not player.over]:
-        asks = [player.ask(renderer) for player in playing]
-        for player, ask, reply in zip(playing, asks, sampler.reply(asks, sampling), strict=True):
-            player.play(reply.text, tuple(ask.tokens), reply)
+    free, waiting = list(envs), deque(enumerate(attempts))
+    playing: list[_Player] = []
+    played: dict[int, Trajectory] = {}
+    while waiting or playing:
+        while free and waiting:
+            number, attempt = waiting.popleft()
+            player = _Player(number, free.pop(), attempt, plan)
+            player.replay(plan.replayed(len(attempt.demonstration)), renderer)
+            playing.append(player)
+        _take_turns([player for player in playing if not player.over], renderer, sampler, sampling)
+        over = [player for player in playing if player.over]
+        played |= {player.number: player.finished() for player in over}
+        free += [player.env for player in over]
+        playing = [player for player in playing if not player.over]
+        if over:
+            on_over(len(over))
     sampler.forget()
-    return [player.finished() for player in players]
+    return [played[number] for number in range(len(attempts))]
 
 
-def describe(trajectories: Sequence[Trajectory]) -> dict[str, float]:
-    """What happened in the environment, under the names of the literature (spec section 12)."""
+def _take_turns(
+    players: Sequence[_Player], renderer: Renderer, sampler: Sampler, sampling: Sampling
+) -> None:
+    """One turn of each, by one call of the sampler and, where they can, of their environments."""
+    asked = [(player, ask) for player in players if (ask := player.ask(renderer)) is not None]
+    if not asked:
+        return
+    replies = sampler.reply([ask for _, ask in asked], sampling)
+    said = [renderer.said(reply) for reply in replies]
+    envs = [player.env for player, _ in asked]
+    type(envs[0]).prepare(envs, [text for text, _ in said])
+    for (player, ask), (text, reply) in zip(asked, said, strict=True):
+        player.play(text, tuple(ask.tokens), reply)
+
+
+def describe(trajectories: Sequence[Trajectory], max_prompt_tokens: int) -> dict[str, float]:
+    """What happened in the environment, under the names of the literature (spec section 12).
+
+    max_prompt_tokens: prompts of so many tokens count as clipped.
+    """
     lengths = np.array([len(trajectory.turns) for trajectory in trajectories])
     scores = np.array([trajectory.verdict.score for trajectory in trajectories])
     replies = [played for one in trajectories for _, played in one.sampled]
@@ -161,7 +200,9 @@ def describe(trajectories: Sequence[Trajectory]) -> dict[str, float]:
         cut = [not p.reply.finished for p in replies if p.reply is not None]
         told["episode/valid_action_ratio"] = float(np.mean([p.turn.valid for p in replies]))
         told |= _spread("response_length", said)
-        told |= _spread("prompt_length", np.array([len(p.prompt) for p in replies]))
+        read = np.array([len(p.prompt) for p in replies])
+        told |= _spread("prompt_length", read)
+        told["prompt_length/clip_ratio"] = float(np.mean(read >= max_prompt_tokens))
         told["response_length/clip_ratio"] = float(np.mean(cut))
         told["tokens/sampled"] = float(said.sum())
     return told

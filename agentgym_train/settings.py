@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agentgym_train import algorithms
 from agentgym_train.algorithms import Algorithm
+from agentgym_train.layout import LongPrompts
 from agentgym_train.models.load import ModelSettings
 from agentgym_train.notes import NoteSettings
 from agentgym_train.skills import SkillSettings
@@ -60,16 +61,20 @@ class EnvSettings:
 class RolloutSettings:
     """How trajectories are collected: `groups` tasks a step, `group_size` attempts at each.
 
-    long_prompts: a prompt over the limit stops the run ("error"), or loses its beginning ("cut",
-    as the published Search-QA settings have it; for env.layout = "turns").
+    at_once: how many are played at a time, in training and in evaluation; 0: all of a step. It
+    bounds the memory of the sampler's cache and changes no result.
+    long_prompts: a prompt over the limit stops the run ("error"), ends its episode ("end", with
+    stop_reason "length"), or loses its beginning ("cut", as the published Search-QA settings have
+    it; for env.layout = "turns").
     """
 
     groups: int = 16
     group_size: int = 8
+    at_once: int = 0
     temperature: float = 1.0
     max_reply_tokens: int = 512
     max_prompt_tokens: int = 2048
-    long_prompts: Literal["error", "cut"] = "error"
+    long_prompts: LongPrompts = "error"
     cache: Literal["kept", "none"] = "kept"  # "none" for models whose attention is not plain
 
 
@@ -78,25 +83,29 @@ class EvaluationSettings:
     """When and how held-out tasks are played: always the same ones, each once.
 
     every: training steps between evaluations; 0: never. The weights before the first step and
-    after the last are evaluated too. tasks: the first so many of the split; 0: all.
-    temperature 0 is greedy.
+    after the last are evaluated too. tasks: so many of the split, always the same ones; 0: all.
+    temperature 0 is greedy; top_p and top_k cut unlikely tokens.
     """
 
     every: int = 5
     tasks: int = 128
     temperature: float = 0.4
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
     """What is kept. episodes: training episodes stored a step; traces: how many of these also with
     numbers for every token, at steps that are evaluated; checkpoint_every: steps between
-    checkpoints; keep: how many of them."""
+    checkpoints; keep: how many of them. best: keep the weights that did best on the held-out tasks
+    so far (of equals the earliest), in `best/`."""
 
     episodes: int = 4
     traces: int = 2
     checkpoint_every: int = 10
     keep: int = 2
+    best: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +151,7 @@ class Run:
                 f"{name} shows skills to the student: skills.placement = 'raw_prefix' is for "
                 "teachers, use 'user'"
             )
+        _refuse_unread(self)
         if self.notes != NoteSettings() and self.algorithm.hindsight != "notes":
             raise ValueError(f"{name} has no use for notes: remove the [notes] table")
         replays = self.algorithm.plan(1).leave_to_student is not None
@@ -156,6 +166,16 @@ class Run:
             "log.checkpoint_every",
             "log.keep",
         )
+        _check_counts(self, "rollout.at_once", "evaluation.every", "evaluation.tasks", least=0)
+        if not self.rollout.temperature > 0:
+            raise ValueError(
+                f"rollout.temperature must be above 0, got {self.rollout.temperature}: a student "
+                "that takes the likeliest token explores nothing, and has no log-probs to train on"
+            )
+        if not self.evaluation.temperature >= 0:
+            raise ValueError(
+                f"evaluation.temperature must be at least 0, got {self.evaluation.temperature}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +186,8 @@ class Warmup:
     noise: share of turns at which a random admissible action is played instead of the expert's,
     and imitated: a policy that explores. steps: optimiser steps, of `batch` rows each.
     learn_from: "all" tokens (a model from scratch must learn the language too) or "replies".
+    skills: a bank whose skills stand in the prompts of some episodes, a share `helped` of them,
+    which are played without noise: a model that reads skills and does better with them.
     """
 
     env: EnvSettings
@@ -177,13 +199,18 @@ class Warmup:
     lr: float = 3e-3
     weight_decay: float = 0.01
     learn_from: Literal["all", "replies"] = "all"
+    skills: SkillSettings | None = None
+    helped: float = 0.5
     seed: int = 0
     threads: int = 0
 
     def __post_init__(self) -> None:
         _check_counts(self, "episodes", "steps", "batch")
-        if not 0 <= self.noise <= 1:
-            raise ValueError(f"noise is a share of the turns, from 0 to 1, got {self.noise}")
+        for name, share in (("noise", self.noise), ("helped", self.helped)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is a share, from 0 to 1, got {share}")
+        if self.skills is not None and self.skills.retrieval == "ucb":
+            raise ValueError("a warm-up has no outcomes for UCB: set another skills.retrieval")
 
 
 def load(path: Path | str, kind: type[Settings], overrides: Sequence[str] = ()) -> Settings:
@@ -279,11 +306,22 @@ def _dataclass_in(hint: Any) -> Any:
     return next((o for o in options if dataclasses.is_dataclass(o) and o is not Algorithm), None)
 
 
-def _check_counts(settings: Any, *keys: str) -> None:
+def _check_counts(settings: Any, *keys: str, least: int = 1) -> None:
     for key in keys:
         value = operator.attrgetter(key)(settings)
-        if value < 1:
-            raise ValueError(f"{key} must be at least 1, got {value}")
+        if value < least:
+            raise ValueError(f"{key} must be at least {least}, got {value}")
+
+
+def _refuse_unread(run: Run) -> None:
+    """A value that somebody chose and nothing would read is a mistake."""
+    algorithm = run.algorithm
+    if algorithm.gap_clip is not None and algorithm.teacher == "none":
+        name = type(algorithm).__name__
+        raise ValueError(f"{name} has no teacher and so no gap: remove algorithm.gap_clip")
+    skills = run.skills
+    if skills and skills.curiosity != SkillSettings.curiosity and skills.retrieval != "ucb":
+        raise ValueError("skills.curiosity is UCB's: set skills.retrieval = 'ucb', or remove it")
 
 
 def _plain(value: Any) -> Any:

@@ -72,6 +72,16 @@ class Skills:
         learns = settings.retrieval == "ucb"
         self.arms = Arms.fresh(self.bank.kinds, settings.curiosity) if learns else None
 
+    def demand_fit(self, tasks: Iterable[Task]) -> None:
+        """Raises ValueError where keywords find a type of the bank for none of these tasks."""
+        chosen_by_task = self.settings.retrieval == "keyword" and self.bank.types
+        if chosen_by_task and not any(self.bank.suited(task) for task in tasks):
+            raise ValueError(
+                f"skills.bank = {self.settings.bank!r} has no type for any of the environment's "
+                "tasks: it is another environment's bank (how a bank is written is told in "
+                "agentgym_train/bank.py; skills.retrieval = 'all' shows all of it to every task)"
+            )
+
     def choose(self, task: Task, step: int, group: int) -> Choice:
         """The skills for a group's task at a step. Learns nothing and moves nobody's dice."""
         names = self._names(task, step, group)

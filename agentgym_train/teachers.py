@@ -27,8 +27,11 @@ class TeacherSettings(ModelSettings):
     micro_tokens: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.micro_tokens < 0:
             raise ValueError(f"micro_tokens must be at least 0, got {self.micro_tokens}")
+        if self.lora.rank or self.gradient_checkpointing:
+            raise ValueError("a teacher is never trained: remove its lora, gradient_checkpointing")
 
 
 class Frozen:
@@ -66,10 +69,6 @@ class Copied(Frozen):
     def __init__(
         self, student: Policy, *, refresh: int | None = None, decay: float | None = None
     ) -> None:
-        if refresh is not None and refresh < 1:
-            raise ValueError(f"a stale teacher is refreshed every 1 or more steps, got {refresh}")
-        if decay is not None and not 0 <= decay <= 1:
-            raise ValueError(f"a moving average decays by a share from 0 to 1, got {decay}")
         super().__init__(duplicate(student))
         self._refresh, self._decay = refresh, decay
         copies = dict(self.policy.model.named_parameters())
@@ -189,10 +188,11 @@ def score(
         if whole is not None:
             most = min(top, whole.shape[-1])
             kept, ids = whole.topk(most, dim=-1) if top else (whole, None)
-            best.append((at, kept.to(found), None if ids is None else ids.to(found.device)))
+            best.append((at, kept.to(at.device), None if ids is None else ids.to(at.device)))
     odd = ~found.isfinite()
     scores = Scores({"teacher": torch.where(odd, NONFINITE, found)})
     scores.told["teacher/nonfinite_tokens"] = float(odd.sum())
+    scores.told["teacher/tokens_read"] = float(len(batch.ids))
     if best:
         order = torch.cat([at for at, _, _ in best]).argsort()
         scores.columns["teacher_logits"] = torch.cat([kept for _, kept, _ in best])[order]

@@ -9,6 +9,7 @@ from agentgym_envs.prompts import PromptStyle
 from agentgym_envs.types import Advice, Episode
 from agentgym_train.layout import Layout
 from agentgym_train.rollout import Pool
+from agentgym_train.skills import Skills, privileged
 
 TOKENIZER_EPISODES = 300
 
@@ -33,15 +34,21 @@ def demonstrate(pool: Pool, style: PromptStyle, task_id: str, noise: float, seed
             advice = Advice(env.wander(dice), thought)
         return style.written(advice or Advice(""))
 
-    env.reset(seed=seed)  # the expert's own dice
-    return play(env, reply, task_id)[0]
+    return play(env, reply, task_id, seed)[0]
 
 
-def texts_for_tokenizer(pool: Pool, style: PromptStyle, layout: Layout) -> Iterator[str]:
-    """What a model would read and write if it played the first tasks as the expert does."""
+def texts_for_tokenizer(
+    pool: Pool, style: PromptStyle, layout: Layout, skills: Skills | None = None
+) -> Iterator[str]:
+    """What a model would read and write if it played the first tasks as the expert does.
+
+    skills: it reads those of each task, too.
+    """
     for i, task_id in enumerate(pool.task_ids[:TOKENIZER_EPISODES]):
         episode = demonstrate(pool, style, task_id, 0.2, i)
         goal = episode.task.goal
+        if skills is not None:
+            yield privileged(skills.choose(episode.task, 0, i).text)
         for place, turn in enumerate(episode.turns):
             yield turn.response
             if layout == "chat" and place:

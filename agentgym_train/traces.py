@@ -77,9 +77,9 @@ def _columns(
     found = {"logprob": batch.sampler_logprob, "advantage": advantage}
     if batch.tokens.teacher is not None:
         found["gap"] = batch.gap
-    weigh = getattr(algorithm, "turn_weight", None)
-    if weigh is not None:
-        found["weight"] = weigh(batch)
+    weight = algorithm.weigh(batch)
+    if weight is not None:
+        found["weight"] = weight
     if len(credit.terms) > 1:
         found |= {f"credit/{name}": term for name, term in credit.terms.items()}
     at = (batch.token_trajs.owner < count).nonzero().squeeze(1)

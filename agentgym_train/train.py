@@ -1,35 +1,40 @@
 """The loop: task -> environment -> turn -> rollout -> batch -> algorithm -> update -> metrics."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from agentgym_envs.drivers.setup import style_of
-from agentgym_envs.statistics import Summary
+from agentgym_envs.order import subset
 from agentgym_train import checkpoint
+from agentgym_train.actor import Actor
 from agentgym_train.batch import Batch, TrajectoryRows, collate
 from agentgym_train.demonstrations import demonstrations
-from agentgym_train.evaluate import as_metrics, play_once, summary_of
+from agentgym_train.evaluate import as_metrics, held_out, play_held_out
+from agentgym_train.files import remove_asides
 from agentgym_train.groups import group_of, training_seeds
 from agentgym_train.guidance import Guide, Notes, take_notes
-from agentgym_train.layout import Renderer, Trajectory, to_rows
+from agentgym_train.layout import ActionOf, Trajectory, to_rows, whole_reply
 from agentgym_train.models.load import load_model
 from agentgym_train.models.policy import Policy
-from agentgym_train.models.sampler import LocalSampler, Sampling
 from agentgym_train.models.save import save_model
 from agentgym_train.optimizer import make_optimizer
-from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe, rollout
-from agentgym_train.runlog import RunLog
+from agentgym_train.rollout import Attempt, Pool, TaskOrder, describe
+from agentgym_train.runlog import RunLog, best_success
 from agentgym_train.settings import Run, dump
 from agentgym_train.skills import Choice, Skills, privileged
 from agentgym_train.teachers import Reference
 from agentgym_train.texts import texts_for_tokenizer
 from agentgym_train.traces import token_records
 from agentgym_train.update import update
+from agentgym_train.workers import locked
 
 TRAINING_DICE = 0
+_FITTED = 500  # tasks that a skill bank is tried on
 
 Progress = Callable[[int, dict[str, float]], None]
 
@@ -49,19 +54,22 @@ class Trainer:
         torch.manual_seed(run.seed)
         env = run.env
         style = style_of(env.id, env.prompt)
+        # What is quickly found missing comes before the model.
         self.pool = Pool(env.id, {**env.common, **env.train}, style)
-        self.held_out = Pool(env.id, {**env.common, **env.evaluation}, style)
+        self.held_out = held_out(env)
+        self.tasks = TaskOrder(self.pool.task_ids, run.seed)
+        self.skills = Skills(run.skills, run.seed) if run.skills else None
+        if self.skills is not None:
+            tasks = self.pool.take(1)[0].tasks
+            self.skills.demand_fit(map(tasks.task, subset(tasks.ids, _FITTED)))
+        self.demonstration = demonstrations(run.demonstrations, self.pool.take(1)[0])
+        self.held_out.take(1)
         texts = (
             texts_for_tokenizer(self.pool, style, env.layout) if run.model.name == "tiny" else None
         )
         model, tokenizer = load_model(run.model, texts)
         self.policy = Policy(model, tokenizer, run.rollout.temperature)
-        self.renderer = Renderer(
-            tokenizer, style, env.layout, run.rollout.max_prompt_tokens, run.rollout.long_prompts
-        )
-        self.sampler = LocalSampler(
-            model, tokenizer, cache=run.rollout.cache, conversations=self.attempts
-        )
+        self.actor = Actor.of(env, run.rollout, model, tokenizer)
         self.optimizer = make_optimizer(
             model.parameters(),
             lr=run.learning.lr,
@@ -71,19 +79,34 @@ class Trainer:
         anchored = run.learning.needs_reference(run.algorithm)
         self.reference = Reference.of(self.policy) if anchored else None
         guided = run.algorithm.teacher != "none"
-        self.guide = Guide(run, self.policy, self.renderer) if guided else None
-        self.skills = Skills(run.skills, run.seed) if run.skills else None
-        self.demonstration = demonstrations(run.demonstrations, self.pool.take(1)[0])
-        self.tasks = TaskOrder(self.pool.task_ids, run.seed)
+        self.guide = Guide(run, self.policy, self.actor.renderer) if guided else None
 
     @property
-    def attempts(self) -> int:
-        """Trajectories of one step."""
-        return self.run.rollout.groups * self.run.rollout.group_size
+    def overlap(self) -> int:
+        """How many of the evaluation tasks are training tasks, too."""
+        train, evaluation = (pool.take(1)[0].tasks for pool in (self.pool, self.held_out))
+        asked = set(subset(evaluation.ids, self.run.evaluation.tasks))
+        both = [task_id for task_id in train.ids if task_id in asked]
+        return sum(train.task(one).hash == evaluation.task(one).hash for one in both)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What the environments tell of the data behind them, split by split."""
+        return {
+            split: pool.take(1)[0].provenance
+            for split, pool in (("train", self.pool), ("evaluation", self.held_out))
+        }
 
     def fit(self, start: int, on_step: Progress) -> None:
         """Train from after step `start` to the end, evaluating and saving as the settings say."""
         run = self.run
+        if self.overlap:
+            warnings.warn(
+                f"{self.overlap} evaluation tasks are training tasks, too: success on them is not "
+                "on held-out tasks (env.train and env.evaluation say what is played)",
+                stacklevel=2,
+            )
+        best = best_success(self.log.folder)
         if start == 0:
             values = self.evaluated(0)
             self.log.metrics(0, values)
@@ -92,12 +115,15 @@ class Trainer:
             values = self.step(step)
             if self.evaluates(step):
                 values |= self.evaluated(step)
+                if run.log.best and values["val/success_rate"] > best:
+                    best = values["val/success_rate"]
+                    self.export("best")
             self.log.metrics(step, values)
             self.log.timings(step)
             if step == run.steps or step % run.log.checkpoint_every == 0:
                 self.save(step)
             on_step(step, values)
-        self.export()
+        self.export("model")
 
     def evaluates(self, step: int) -> bool:
         """Are the held-out tasks played after this step?"""
@@ -146,7 +172,7 @@ class Trainer:
                 self.trace(batch, played, traced, step)
         with log.timed("update"):
             learnt = self.learn(batch, step)
-        return describe(played) | scored | learnt
+        return describe(played, self.run.rollout.max_prompt_tokens) | scored | learnt
 
     def trace(
         self, batch: Batch, played: list[Trajectory], numbers: Sequence[int], step: int
@@ -197,14 +223,7 @@ class Trainer:
             )
             for i, group in enumerate(groups)
         ]
-        played = rollout(
-            self.pool.take(len(attempts)),
-            attempts,
-            self.renderer,
-            self.sampler,
-            self.sampling(settings.temperature),
-            plan,
-        )
+        played = self.actor.play(self.pool, attempts, temperature=settings.temperature, plan=plan)
         choices = [chosen[group] for group in groups]
         if self.skills is not None:
             success = [float(one.verdict.success) for one in played]
@@ -225,12 +244,12 @@ class Trainer:
         notes: list[Notes] = [{} for _ in played]
         if algorithm.hindsight == "notes":
             env = self.pool.take(1)[0]
-            notes = take_notes(run, played, env, self.renderer, self.sampler, step)
+            notes = take_notes(run, played, env, self.actor, step)
         rows = [self.rows_of(one, noted) for one, noted in zip(played, notes, strict=True)]
         batch = collate(
             rows,
             invalid_penalty=run.env.invalid_penalty,
-            similarity=getattr(algorithm, "similarity", 1.0),
+            similarity=algorithm.state_similarity,
         ).to(self.policy.device)
         budget = run.learning.micro_tokens
         batch = batch.scored(old=self.policy.logprobs(batch, token_budget=budget))
@@ -239,7 +258,7 @@ class Trainer:
             told["hint_sd/noted_turns"] = float(sum(len(noted) for noted in notes))
         if self.reference is not None:
             batch = batch.scored(reference=self.reference(batch, budget))
-        if self.guide is not None:
+        if self.guide is not None and algorithm.reads_teacher(step):
             texts = [choice.text for choice in choices]
             scores = self.guide.score(batch, played, texts, notes)
             batch, told = batch.scored(**scores.columns), told | scores.told
@@ -253,21 +272,35 @@ class Trainer:
             env.layout,
             env.return_scale,
             env.on_drift,
-            action_of=self.renderer.action_span if algorithm.needs_actions else None,
+            action_of=self.action_of(),
         )
         if algorithm.hindsight != "notes":
             return rows
         return replace(rows, chosen=[place in notes for place in rows.places])
 
+    def action_of(self) -> ActionOf | None:
+        """How this run's algorithm finds a turn's action among its reply's tokens."""
+        match self.run.algorithm.action_span:
+            case "action":
+                return self.actor.renderer.action_span
+            case "reply":
+                return whole_reply
+            case "none":
+                return None
+
     def bookkeeping(self, rows: list[TrajectoryRows], batch: Batch) -> dict[str, float]:
         """Drift, the sampler's distance from the trainer, and how much was read."""
         drifted = sum(len(one.rows) - 1 for one in rows) if self.run.env.layout == "chat" else 0
         difference = (batch.old_logprob - batch.sampler_logprob).abs()
-        return {
+        told = {
             "rollout/drift": float(drifted),
             "rollout/sampler_gap_max": float(difference.max()),
             "tokens/read": float(len(batch.ids)),
         }
+        if batch.tokens.action is not None:
+            found = batch.turns.sum(batch.tokens.action.double()) > 0
+            told["rollout/actions_not_found"] = float((batch.valid & ~found).sum())
+        return told
 
     def curriculum(self, played: list[Trajectory], step: int) -> dict[str, float]:
         """What a curriculum left to the student, in the attempts that take part; {} without one."""
@@ -289,47 +322,12 @@ class Trainer:
         }
 
     def evaluated(self, step: int) -> dict[str, float]:
-        """Play the held-out tasks without skills; again with them, if the student trains with them.
-
-        The episodes are kept. `val/*` is without skills.
-        """
-        settings, plan = self.run.evaluation, self.run.algorithm.plan(max(step, 1))
-        ids = self.held_out.task_ids
-        ids = ids[: settings.tasks or len(ids)]
-        plain = self.examined(step, "evaluation", ids)
-        values = as_metrics(plain)
-        if plan.hint and self.skills is not None:
-            tasks = [self.held_out.take(1)[0].tasks.task(task_id) for task_id in ids]
-            chosen = [self.skills.choose(task, 0, i) for i, task in enumerate(tasks)]
-            hints = [privileged(choice.text) for choice in chosen]
-            helped = self.examined(step, "evaluation with skills", ids, hints)
-            values |= as_metrics(plain, "val_no_skill") | as_metrics(helped, "val_with_skill")
-        return values
-
-    def examined(
-        self, step: int, phase: str, ids: Sequence[str], hints: Sequence[str] = ()
-    ) -> Summary:
-        """Play these held-out tasks once each, and keep their episodes."""
+        """Play the held-out tasks; the episodes are kept."""
         with self.log.timed("evaluate"):
-            played = play_once(
-                self.held_out,
-                ids,
-                self.renderer,
-                self.sampler,
-                self.sampling(self.run.evaluation.temperature),
-                seed=self.run.seed,
-                at_once=self.attempts,
-                hints=hints,
-            )
-        self.log.episodes(step, phase, played)
-        return summary_of(played)
-
-    def sampling(self, temperature: float) -> Sampling:
-        return Sampling(
-            max_tokens=self.run.rollout.max_reply_tokens,
-            stop=(self.renderer.stop,),
-            temperature=temperature,
-        )
+            played = play_held_out(self.run, self.actor, self.held_out, self.skills)
+        for phase, trajectories in played.items():
+            self.log.episodes(step, phase, trajectories)
+        return as_metrics(played)
 
     def save(self, step: int) -> None:
         """Write a checkpoint."""
@@ -352,33 +350,41 @@ class Trainer:
             self.guide.weights.restore(checkpoint.load_teacher(saved))
         return step
 
-    def export(self) -> None:
-        """The final weights as a folder that transformers loads."""
-        save_model(self.policy.model, self.policy.tokenizer, self.log.folder / "model")
+    def export(self, name: str) -> None:
+        """The weights as a folder that transformers loads."""
+        save_model(self.policy.model, self.policy.tokenizer, self.log.folder / name)
 
 
 def train(run: Run, folder: Path, on_step: Progress = lambda step, values: None) -> None:
     """Start a run in a new folder; it is made once everything the run needs is there.
 
-    Raises FileExistsError where the folder already holds a run.
+    Raises FileExistsError where the folder already holds a run, BlockingIOError where somebody
+    else works in it.
     """
     log = RunLog(folder)
     log.refuse_another()
     trainer = Trainer(run, log)
-    log.begin(dump(run))
-    trainer.fit(0, on_step)
+    with locked(folder, patience=2.0):
+        log.refuse_another()
+        log.rewind(-1)
+        log.begin(dump(run), trainer.provenance)
+        trainer.fit(0, on_step)
 
 
 def resume(run: Run, folder: Path, on_step: Progress = lambda step, values: None) -> int:
     """Go on with a run from its newest checkpoint, as if it had never stopped.
 
     Returns the step it went on from. Metrics and final weights equal those of an uninterrupted
-    run on the same machine with the same number of threads.
+    run on the same machine with the same number of threads. Raises BlockingIOError where the run
+    is still going.
     """
-    log = RunLog(folder)
-    trainer = Trainer(run, log)
-    newest = checkpoint.latest(folder / "checkpoints")
-    step = 0 if newest is None else trainer.restore(newest)
-    log.rewind(step if newest is not None else -1)
-    trainer.fit(step, on_step)
+    with locked(folder, patience=2.0):
+        remove_asides(folder)
+        log = RunLog(folder)
+        trainer = Trainer(run, log)
+        log.same_data(trainer.provenance)
+        newest = checkpoint.latest(folder / "checkpoints")
+        step = 0 if newest is None else trainer.restore(newest)
+        log.rewind(step if newest is not None else -1)
+        trainer.fit(step, on_step)
     return step

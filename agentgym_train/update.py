@@ -54,6 +54,11 @@ class Learning:
         for name in ("mini_rows", "micro_tokens", "epochs"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.max_grad_norm > 0:
+            raise ValueError(f"max_grad_norm must be above 0, got {self.max_grad_norm}")
+        for name in ("lr", "weight_decay", "warmup_steps", "warmup_fraction", "reference_kl"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
     def rate(self, step: int, steps: int) -> float:
         """Learning rate at training step `step` of `steps`, counted from 1."""
@@ -89,8 +94,8 @@ def update(
         advantage = credit.advantage(batch)
     for group in optimizer.param_groups:
         group["lr"] = learning.rate(step, steps)
-    told = describe_teacher(batch) | describe_credit(credit, advantage)
     counted = _counted(credit, batch)
+    told = describe_teacher(batch, counted) | describe_credit(credit, advantage)
     rows = batch.rows.owner[counted].unique()
     taken: list[dict[str, float]] = []
     for _ in range(learning.epochs):

@@ -3,20 +3,26 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from agentgym_envs.drivers.setup import style_of
+from agentgym_envs.order import subset
+from agentgym_envs.statistics import Summary
 from agentgym_envs.types import Episode
+from agentgym_train.actor import Actor
 from agentgym_train.batch import Batch, Row, TokenSpan, TrajectoryRows, collate
+from agentgym_train.evaluate import evaluate_yardsticks, held_out, play_once, summary_of
 from agentgym_train.files import write_text
 from agentgym_train.layout import PlayedTurn, Renderer
-from agentgym_train.models.load import load_model
+from agentgym_train.models.load import ModelSettings, load_model
 from agentgym_train.models.policy import Policy
 from agentgym_train.models.sampler import Reply
 from agentgym_train.models.save import save_model
 from agentgym_train.optimizer import make_optimizer, masters
 from agentgym_train.rollout import Pool, TaskOrder
-from agentgym_train.settings import Warmup, dump
+from agentgym_train.settings import EvaluationSettings, RolloutSettings, Warmup, dump
+from agentgym_train.skills import Skills, privileged
 from agentgym_train.texts import demonstrate, texts_for_tokenizer
 
 Progress = Callable[[str, int, int, float], None]
@@ -37,13 +43,22 @@ def warm_up(settings: Warmup, folder: Path, on_progress: Progress = lambda *_: N
     env = settings.env
     style = style_of(env.id, env.prompt)
     pool = Pool(env.id, {**env.common, **env.train}, style)
-    texts = texts_for_tokenizer(pool, style, env.layout) if settings.model.name == "tiny" else None
+    skills = Skills(settings.skills, settings.seed) if settings.skills else None
+    texts = (
+        texts_for_tokenizer(pool, style, env.layout, skills)
+        if settings.model.name == "tiny"
+        else None
+    )
     model, tokenizer = load_model(settings.model, texts)
     renderer = Renderer(tokenizer, style, env.layout, _UNLIMITED)
+    dice = np.random.default_rng([settings.seed, 2])
     rows = []
     for i, task_id in enumerate(_tasks(pool, settings)):
-        episode = demonstrate(pool, style, task_id, settings.noise, settings.seed + i)
-        rows += demonstration_rows(episode, renderer, settings.learn_from)
+        helped = skills is not None and dice.random() < settings.helped
+        noise = 0.0 if helped else settings.noise
+        episode = demonstrate(pool, style, task_id, noise, settings.seed + i)
+        hint = privileged(skills.choose(episode.task, 0, i).text) if skills and helped else ""
+        rows += demonstration_rows(episode, renderer, settings.learn_from, hint)
         on_progress("playing", i + 1, settings.episodes, 0.0)
     policy = Policy(model, tokenizer)
     for step, loss in imitate(policy, rows, settings):
@@ -54,16 +69,38 @@ def warm_up(settings: Warmup, folder: Path, on_progress: Progress = lambda *_: N
     return folder / "model"
 
 
-def demonstration_rows(episode: Episode, renderer: Renderer, learn_from: str) -> list[Row]:
-    """An episode's rows: one a turn, or one for the conversation.
+def examine(settings: Warmup, folder: Path, tasks: int) -> dict[str, Summary]:
+    """Success of a warmed-up model beside the environment's scripted policies, by name.
+
+    On so many evaluation tasks (training tasks, where no split is set for evaluation), sampled
+    from at temperature 1 as in training.
+    """
+    env = settings.env
+    model, tokenizer = load_model(ModelSettings(name=str(folder), device=settings.model.device))
+    limits = RolloutSettings(groups=tasks, group_size=1, max_reply_tokens=128, long_prompts="end")
+    pool = held_out(env)
+    played = play_once(
+        Actor.of(env, limits, model, tokenizer),
+        pool,
+        subset(pool.task_ids, tasks),
+        EvaluationSettings(temperature=1.0),
+        settings.seed,
+    )
+    return {"warmed up": summary_of(played), **evaluate_yardsticks(env, tasks, settings.seed)}
+
+
+def demonstration_rows(
+    episode: Episode, renderer: Renderer, learn_from: str, hint: str = ""
+) -> list[Row]:
+    """An episode's rows: one a turn, or one for the conversation; behind a hint, if there is one.
 
     The spans are what is learnt: every token after the first ("all"), or the replies.
     """
     played: list[PlayedTurn] = []
     for turn in episode.turns:
-        prompt = renderer.prompt(episode.task, played, turn.observation, turn.admissible)
+        prompt = renderer.prompt(episode.task, played, turn.observation, turn.admissible, hint)
         tokens = renderer.written(turn.response)
-        reply = Reply(turn.response, tokens, (0.0,) * len(tokens), True)
+        reply = Reply(tokens, (0.0,) * len(tokens), True)
         played.append(PlayedTurn(turn=turn, prompt=prompt, reply=reply))
     if renderer.layout == "turns":
         return [_row([one], learn_from) for one in played]

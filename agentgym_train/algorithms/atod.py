@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from agentgym_train.algorithms.base import Algorithm, Credit, Teacher
 from agentgym_train.batch import Batch
 from agentgym_train.parts import TDUR, GroupReward, Linear
@@ -21,6 +23,9 @@ class ATOD(Algorithm):
     rho: Linear = Linear(1.0, 2.0, steps=80)
     turn_weight: TDUR = TDUR()
     earned: GroupReward = GroupReward()
+
+    def weigh(self, batch: Batch) -> Tensor:
+        return self.turn_weight(batch)
 
     def credit(self, batch: Batch, step: int) -> Credit:
         kappa, rho = self.kappa(step), self.rho(step)

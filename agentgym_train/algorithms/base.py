@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from agentgym_train.batch import Batch, Padded
+from agentgym_train.parts import OwnWeights
 from agentgym_train.signals import clipped_surrogate
 from agentgym_train.tokens import Tokens
 
-Teacher = Literal["none", "model", "self", "stale", "ema"]
+Teacher = Literal["none", "model", "self"]
+ActionSpan = Literal["none", "action", "reply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,6 @@ class Algorithm:
     anchored: ClassVar[bool] = False  # held near the initial policy by a reference KL
     skills: ClassVar[bool] = False  # someone's prompt carries retrieved skills
     hindsight: ClassVar[Literal["none", "peer", "notes"]] = "none"  # what the teacher knows more
-    needs_actions: ClassVar[bool] = False  # rows say which tokens are the action itself
 
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -147,6 +148,34 @@ class Algorithm:
     def needs_logits(self) -> bool:
         """Does `loss` read `live.logits` and the teacher's distribution?"""
         return False
+
+    @property
+    def action_span(self) -> ActionSpan:
+        """Which tokens of a turn `credit` takes for its action; "none": it does not ask."""
+        return "none"
+
+    @property
+    def state_similarity(self) -> float:
+        """From which likeness on two states of a group count as one, 1: identical (GiGPO)."""
+        return 1.0
+
+    @property
+    def teacher_top(self) -> int:
+        """How many of the teacher's best tokens `loss` reads, where it reads `logits`; 0: all."""
+        return 0
+
+    @property
+    def own_weights(self) -> OwnWeights:
+        """Which of the student's weights teach, where the teacher is the student itself."""
+        return OwnWeights()
+
+    def weigh(self, batch: Batch) -> Tensor | None:
+        """How much the teacher counts at each token, for readers of traces; None: always alike."""
+        return None
+
+    def reads_teacher(self, step: int) -> bool:
+        """Does this step read the teacher's log-probs at all?"""
+        return self.teacher != "none"
 
     def plan(self, step: int) -> RolloutPlan:
         """How to collect at this step, counted from 1."""

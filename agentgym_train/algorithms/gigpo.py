@@ -24,7 +24,7 @@ from agentgym_train.tokens import present
 class GiGPO(Algorithm):
     """mode: "mean_norm" subtracts means only; "mean_std_norm" divides both parts by (std + 1e-6).
 
-    similarity: states of a group at least this alike count as one, 1: identical (for `collate`).
+    similarity: states of a group at least this alike count as one, 1: identical.
     """
 
     anchored: ClassVar[bool] = True
@@ -37,6 +37,10 @@ class GiGPO(Algorithm):
     def __post_init__(self) -> None:
         if self.mode not in ("mean_norm", "mean_std_norm"):
             raise ValueError(f"mode is {self.mode!r}; one of mean_norm, mean_std_norm")
+
+    @property
+    def state_similarity(self) -> float:
+        return self.similarity
 
     @property
     def by_std(self) -> bool:

@@ -10,18 +10,21 @@ from typing import ClassVar, Literal
 
 from agentgym_train.algorithms.base import Algorithm, Credit, Teacher
 from agentgym_train.batch import Batch
+from agentgym_train.parts import OwnWeights
 from agentgym_train.tokens import present
 
 
 @dataclass(frozen=True, kw_only=True)
 class HintSD(Algorithm):
-    """decay: of the teacher's moving average of the policy, per step."""
-
-    teacher: ClassVar[Teacher] = "ema"
+    teacher: ClassVar[Teacher] = "self"
     hindsight: ClassVar[Literal["none", "peer", "notes"]] = "notes"
 
-    decay: float = 0.99
+    weights: OwnWeights = OwnWeights("ema", decay=0.99)
     strength: float = 1.0
+
+    @property
+    def own_weights(self) -> OwnWeights:
+        return self.weights
 
     def credit(self, batch: Batch, step: int) -> Credit:
         chosen = present(batch.chosen, "chosen", "say which turns hindsight has picked")

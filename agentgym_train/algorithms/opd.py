@@ -33,6 +33,10 @@ class OPD(Algorithm):
     def needs_logits(self) -> bool:
         return self.divergence.over == "vocabulary"
 
+    @property
+    def teacher_top(self) -> int:
+        return self.divergence.top
+
     def credit(self, batch: Batch, step: int) -> Credit:
         guided = self.strength * self.within_turn(self.divergence(batch.gap), batch.turns)
         if self.reward == "none":

@@ -2,6 +2,8 @@
 
 advantage form:  A_t = c (log pi_skills - log pi_old)
 reference form:  L = 0.01 mean(sg(sigma(5 gap)) (log pi_skills - log pi)), no surrogate
+
+The original method keeps the teacher at the initial weights, or moves it as an average of 0.999.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from agentgym_train.algorithms.base import Credit, Live, Loss, Teacher
 from agentgym_train.algorithms.opd import OPD
 from agentgym_train.algorithms.sdar import pulled
 from agentgym_train.batch import Batch
-from agentgym_train.parts import Gate
+from agentgym_train.parts import Gate, OwnWeights
 from agentgym_train.tokens import Tokens
 
 
@@ -28,6 +30,16 @@ class OPSD(OPD):
     form: Literal["advantage", "reference"] = "advantage"
     pull: float = 0.01
     gate: Gate = Gate("gap", beta=5.0)
+    weights: OwnWeights = OwnWeights()
+
+    def __post_init__(self) -> None:
+        unread = (self.pull, self.gate) != (OPSD.pull, OPSD.gate)
+        if self.form == "advantage" and unread:
+            raise ValueError('OPSD reads pull and gate only where form = "reference"')
+
+    @property
+    def own_weights(self) -> OwnWeights:
+        return self.weights
 
     @property
     def needs_entropy(self) -> bool:

@@ -22,7 +22,12 @@ class RLSD(GRPO):
     mix: Linear = Linear(0.5, 0.0, steps=100)
     limit: float = 0.2
 
+    def reads_teacher(self, step: int) -> bool:
+        return self.mix(step) != 0
+
     def credit(self, batch: Batch, step: int) -> Credit:
         mix, earned = self.mix(step), self.earned(batch)
+        if not self.reads_teacher(step):
+            return Credit({"reward": earned}, {"rlsd/lambda": mix})
         weight = (earned.sign() * batch.gap).exp().clamp(1 - self.limit, 1 + self.limit)
         return Credit({"reward": earned * ((1 - mix) + mix * weight)}, {"rlsd/lambda": mix})

@@ -44,6 +44,10 @@ class SDAR(GRPO):
     def needs_logits(self) -> bool:
         return self.divergence.over == "vocabulary"
 
+    @property
+    def teacher_top(self) -> int:
+        return self.divergence.top
+
     def credit(self, batch: Batch, step: int) -> Credit:
         return replace(super().credit(batch, step), watch={"sdar/coef": self.strength})
 

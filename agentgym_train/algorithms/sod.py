@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from agentgym_train.algorithms.base import Algorithm, Credit, Teacher
 from agentgym_train.batch import Batch
 from agentgym_train.parts import Drift, GroupReward
@@ -21,6 +23,9 @@ class SOD(Algorithm):
     turn_weight: Drift = Drift(delta=0.2)
     with_reward: bool = True
     earned: GroupReward = GroupReward()
+
+    def weigh(self, batch: Batch) -> Tensor:
+        return self.turn_weight(batch)
 
     def credit(self, batch: Batch, step: int) -> Credit:
         guided = self.strength * self.turn_weight(batch) * batch.gap

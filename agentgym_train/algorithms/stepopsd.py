@@ -13,29 +13,42 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from agentgym_train.algorithms.base import Credit, Teacher
+from agentgym_train.algorithms.base import ActionSpan, Credit, Teacher
 from agentgym_train.algorithms.grpo import GRPO
 from agentgym_train.batch import Batch
-from agentgym_train.parts import Linear
+from agentgym_train.parts import Linear, OwnWeights
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepOPSD(GRPO):
-    """refresh: steps between copies of the policy into the teacher. level: use f_k at all."""
+    """span: what is a turn's action, "action" the tokens that spell it (ALFWorld, WebShop) or
+    "reply" the whole of it (Search-QA). level: use f_k at all."""
 
-    teacher: ClassVar[Teacher] = "stale"
+    teacher: ClassVar[Teacher] = "self"
     hindsight: ClassVar[Literal["none", "peer", "notes"]] = "peer"
-    needs_actions: ClassVar[bool] = True
 
-    refresh: int = 10
+    weights: OwnWeights = OwnWeights("stale", refresh=10)
+    span: Literal["action", "reply"] = "action"
     mix: Linear = Linear(0.2, 0.0, steps=50)
     limit: float = 0.2
     level: bool = True
     level_limit: float = 2.0
 
+    @property
+    def action_span(self) -> ActionSpan:
+        return self.span
+
+    @property
+    def own_weights(self) -> OwnWeights:
+        return self.weights
+
+    def reads_teacher(self, step: int) -> bool:
+        return self.mix(step) != 0
+
     def credit(self, batch: Batch, step: int) -> Credit:
         mix, earned = self.mix(step), self.earned(batch)
-        weight = self.token_weight(batch, earned)
+        reads = self.reads_teacher(step)
+        weight = self.token_weight(batch, earned) if reads else torch.ones_like(earned)
         shaped = ((1 - mix) + mix * weight) * earned
         factor = self.turn_factor(batch, shaped)
         shaped = torch.where(batch.tokens.in_action, batch.turns.spread(factor) * shaped, shaped)

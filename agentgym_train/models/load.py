@@ -1,5 +1,6 @@
 """Any causal language model, by name or folder, ready to train; or the tiny one, made in place."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,8 +45,12 @@ class ModelSettings:
     attention: str = "sdpa"  # transformers' name: "sdpa", "eager", "flash_attention_2", ...
     gradient_checkpointing: bool = False  # less memory, about a third more time
     lora: LoraSettings = field(default_factory=LoraSettings)
-    device: Literal["auto", "cpu", "cuda"] = "auto"  # auto: cuda where there is one
+    device: str = "auto"  # "cpu", "cuda", "cuda:1", ...; auto: cuda where there is one
     tiny: TinySettings = field(default_factory=TinySettings)  # read only for "tiny"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f'device is "auto", "cpu", "cuda" or "cuda:N", got {self.device!r}')
 
 
 def load_model(
@@ -136,15 +141,24 @@ def _from_files(settings: ModelSettings) -> tuple[Any, PreTrainedTokenizerBase]:
 def _loaded(load: Any, name: str) -> Any:
     """Run a loader; where files are missing, say which model and what to do."""
     try:
+        if _is_path(name) and not Path(name).exists():
+            raise OSError("not there")
         if Path(name).is_dir() and not any(Path(name).glob("*config.json")):
             raise OSError("there is no config.json in it")
         return load()
     except OSError as error:
         if Path(name).exists():
             remedy = "the folder must hold config.json, the weights and the tokenizer's files"
+        elif _is_path(name):
+            remedy = f"no such folder from {Path.cwd()}; `agentgym-train warmup` and `run` make one"
         else:
             remedy = f"give a folder that exists, or fetch it first: `hf download {name}`"
         raise FileNotFoundError(f"model {name!r} cannot be loaded: {remedy} ({error})") from error
+
+
+def _is_path(name: str) -> bool:
+    """Is it no id of a hub, which is "name" or "owner/name"?"""
+    return name.startswith((".", "/", "~")) or name.count("/") > 1 or name.endswith("/model")
 
 
 def _without_dropout(config: Any) -> None:
@@ -169,8 +183,11 @@ def _with_lora(model: Any, lora: LoraSettings) -> Any:
 
 
 def _device(name: str) -> torch.device:
+    count = torch.cuda.device_count()
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ValueError('device = "cuda", but torch sees no GPU: set device = "cpu" or "auto"')
-    return torch.device(name)
+        return torch.device("cuda" if count else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= count:
+        seen = f"only {count} of them" if count else "no GPU"
+        raise ValueError(f'device = "{name}", but torch sees {seen}: set another, or "auto"')
+    return device

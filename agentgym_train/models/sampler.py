@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase
 
 from agentgym_train.models.cache import ConversationCache, FreshCache, KeptCache
 from agentgym_train.models.head import Head
+from agentgym_train.models.stop_text import StopText
 
 _COMPACT_BELOW = 0.75  # drop finished rows once no more than this share is still being answered
 # How far a cached reading may lie from a plain one, as a share of the largest score.
@@ -27,13 +28,12 @@ _AGREES = {torch.float32: 1e-4, torch.float64: 1e-4, torch.bfloat16: 0.15}
 class Reply:
     """What the model said. tokens and logprobs include the stop token where one was sampled.
 
-    text: the tokens as text, without the stop token; never encoded again.
     logprobs: natural, at the sampling temperature, of the whole distribution before `top_k` and
         `top_p` cut it; at temperature 0, at temperature 1.
-    finished: a stop token was sampled; False where `max_tokens` or the model's context cut it.
+    finished: it came to its end, a stop token or stop text; False where `max_tokens` or the model's
+        context cut it.
     """
 
-    text: str
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
     finished: bool
@@ -57,12 +57,14 @@ class Ask:
 class Sampling:
     """How to sample. `stop`: token ids that end a reply, usually `(tokenizer.eos_token_id,)`.
 
+    stop_text: a reply ends as well with the token that completes this text; "": none does.
     temperature 0 takes the likeliest token. top_k 0 and top_p 1 cut nothing; top_k comes first,
     and top_p is a share of what it leaves.
     """
 
     max_tokens: int
     stop: tuple[int, ...]
+    stop_text: str = ""
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
@@ -142,12 +144,12 @@ class LocalSampler:
         self._check_weights()
         prompts = [np.asarray(ask.tokens, dtype=np.int64) for ask in asks]
         limits = self._limits(asks, prompts, sampling.max_tokens)
-        tokens, logprobs, counts = self._decode(asks, prompts, limits, sampling)
+        tokens, logprobs, counts, finished = self._decode(asks, prompts, limits, sampling)
         self._cache.close([row[:n] for row, n in zip(tokens, counts, strict=True)])
         self.decode_tokens += int(counts.sum())
         return [
-            self._as_reply(row[:n].tolist(), sampled[:n].tolist(), sampling.stop)
-            for row, sampled, n in zip(tokens, logprobs, counts, strict=True)
+            Reply(tuple(row[:n].tolist()), tuple(sampled[:n].tolist()), bool(over))
+            for row, sampled, n, over in zip(tokens, logprobs, counts, finished, strict=True)
         ]
 
     def forget(self) -> None:
@@ -161,33 +163,43 @@ class LocalSampler:
         prompts: list[np.ndarray],
         limits: np.ndarray,
         sampling: Sampling,
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Tokens and log-probs [asks, max_tokens], of which the first counts[i] are ask i's."""
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Tokens and log-probs [asks, max_tokens], of which the first counts[i] are ask i's; the
+        counts, and who came to its end."""
         longest = int(limits.max())
         tokens = np.zeros((len(asks), longest), np.int64)
         logprobs = np.zeros((len(asks), longest))
         counts = np.zeros(len(asks), np.int64)
+        finished = np.zeros(len(asks), bool)
+        ending = StopText(self._tokenizer, sampling.stop_text) if sampling.stop_text else None
         self._model.eval()
         who, hidden = self._cache.open([ask.key for ask in asks], prompts, longest)
         device = hidden.device
         uniforms = np.stack([_uniforms(asks[i].seed, longest) for i in who])
         draws = torch.from_numpy(uniforms).to(device)
         alive = np.ones(len(who), bool)
+        # Where each row's context is full: beyond it there may be no position to read at.
+        ends = np.array([(self._context or 0) - len(prompt) for prompt in prompts])
         for step in range(longest):
             chosen, chosen_logprob = choose(self._head.logits(hidden), draws[:, step], sampling)
             drawn = chosen.cpu().numpy()
             tokens[who, step], logprobs[who, step] = drawn, chosen_logprob.cpu().numpy()
             counts[who[alive]] = step + 1
-            alive &= ~np.isin(drawn, sampling.stop) & (limits[who] > step + 1)
+            done = np.isin(drawn, sampling.stop)
+            if ending is not None:
+                done |= ending.completed(tokens[who, : step + 1])
+            finished[who[alive & done]] = True
+            alive &= ~done & (limits[who] > step + 1)
             if not alive.any():
                 break
-            if alive.sum() <= _COMPACT_BELOW * len(alive):
+            full = self._context is not None and bool((ends[who[~alive]] <= step + 1).any())
+            if full or alive.sum() <= _COMPACT_BELOW * len(alive):
                 order = self._cache.keep(alive)
                 rows = torch.as_tensor(order, device=device)
                 who, draws, chosen = who[order], draws[rows], chosen[rows]
                 alive = np.ones(len(who), bool)
             hidden = self._cache.advance(chosen)
-        return tokens, logprobs, counts
+        return tokens, logprobs, counts, finished
 
     def _limits(
         self, asks: Sequence[Ask], prompts: list[np.ndarray], max_tokens: int
@@ -206,12 +218,6 @@ class LocalSampler:
         lengths = np.array([len(prompt) for prompt in prompts])
         room = max_tokens if self._context is None else self._context - lengths
         return np.minimum(np.full(len(asks), max_tokens), room)
-
-    def _as_reply(self, tokens: list[int], logprobs: list[float], stop: tuple[int, ...]) -> Reply:
-        finished = tokens[-1] in stop
-        said = tokens[:-1] if finished else tokens
-        text = str(self._tokenizer.decode(said, skip_special_tokens=False))
-        return Reply(text, tuple(tokens), tuple(logprobs), finished)
 
     def _check_weights(self) -> None:
         version = sum(parameter._version for parameter in self._model.parameters())

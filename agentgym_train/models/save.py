@@ -4,6 +4,8 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from agentgym_train.files import write_folder
 
 
@@ -18,4 +20,11 @@ def save_model(model: Any, tokenizer: Any, path: Path) -> None:
 
 
 def _whole(model: Any) -> Any:
-    return copy.deepcopy(model).merge_and_unload() if hasattr(model, "merge_and_unload") else model
+    """The model; or a copy on the CPU, where there is room for it, with its adapters merged."""
+    if not hasattr(model, "merge_and_unload"):
+        return model
+    on_cpu = {
+        id(p): torch.nn.Parameter(p.detach().to("cpu", copy=True), p.requires_grad)
+        for p in model.parameters()
+    }
+    return copy.deepcopy(model, on_cpu).cpu().merge_and_unload()

@@ -33,9 +33,8 @@ class Scripted:
     def _said(self, text: str, sampling: Sampling) -> Reply:
         words = self.tokenizer.encode(text, add_special_tokens=False)
         finished = len(words) < sampling.max_tokens
-        tokens = (*words, *sampling.stop) if finished else tuple(words[: sampling.max_tokens])
-        said = self.tokenizer.decode(tokens[:-1] if finished else tokens)
-        return Reply(said, tuple(tokens), (-1.0,) * len(tokens), finished)
+        tokens = (*words, sampling.stop[0]) if finished else tuple(words[: sampling.max_tokens])
+        return Reply(tokens, (-1.0,) * len(tokens), finished)
 
 
 @cache
@@ -91,7 +90,7 @@ def play(
         some,
         shown,
         sampler or LocalSampler(tiny(), tokenizer()),
-        Sampling(max_tokens=max_tokens, stop=(shown.stop,), temperature=temperature),
+        Sampling(max_tokens=max_tokens, stop=shown.tokens.stops, temperature=temperature),
         plan or RolloutPlan(),
     )
 

@@ -30,6 +30,7 @@ ENVS: dict[str, dict[str, Any]] = {
         "evaluation": {"split": "valid_unseen"},
     },
 }
+KINDS = {"pantry": ("honey", "jam"), "alfworld": ("clean", "put")}  # words of goals
 BANK = """
 name = "small"
 match = "first"
@@ -92,7 +93,7 @@ def needs(name: str, env: str = "pantry") -> dict[str, Any]:
     if kind.teacher == "model":
         tables["teacher"] = {"name": str(models(env)[1])}
     if kind.skills:
-        tables["skills"] = {"bank": str(bank("honey", "jam"))}
+        tables["skills"] = {"bank": str(bank(*KINDS[env]))}
     return tables
 
 

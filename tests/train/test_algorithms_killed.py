@@ -18,9 +18,9 @@ from agentgym_train.settings import dump
 
 # Settings under which what follows the student matters before and after the kill.
 MOVING = {
-    "stepopsd": {"algorithm": {"name": "stepopsd", "refresh": 2}},
+    "stepopsd": {"algorithm": {"name": "stepopsd", "weights": {"kind": "stale", "refresh": 2}}},
     "hint_sd": {
-        "algorithm": {"name": "hint_sd", "decay": 0.5},
+        "algorithm": {"name": "hint_sd", "weights": {"kind": "ema", "decay": 0.5}},
         "notes": {"source": "expert"},
     },
     "tcod": {"algorithm": {"name": "tcod", "depth": {"start": 1, "every": 2}}},

@@ -125,22 +125,25 @@ class PowerCut(BaseException):
     """Nothing catches it."""
 
 
+EMA = {"kind": "ema", "decay": 0.5}
 STOPPED = {
     **{name: (name, {}) for name in BUILT_IN if name not in ("hint_sd", "stepopsd", "tcod")},
-    "stale teacher": ("stepopsd", {"algorithm": {"refresh": 2}}),
+    "stale teacher": ("stepopsd", {"algorithm": {"weights": {"kind": "stale", "refresh": 2}}}),
     "moving average, expert's notes": (
         "hint_sd",
-        {"algorithm": {"decay": 0.5}, "notes": {"source": "expert"}},
+        {"algorithm": {"weights": EMA}, "notes": {"source": "expert"}},
     ),
     "moving average, policy's notes": (
         "hint_sd",
-        {"algorithm": {"decay": 0.5}, "notes": {"source": "policy", "max_tokens": 8}},
+        {"algorithm": {"weights": EMA}, "notes": {"source": "policy", "max_tokens": 8}},
     ),
     "forward curriculum": ("tcod", {"algorithm": {"depth": {"every": 2}}}),
     "backward curriculum": (
         "tcod",
         {"algorithm": {"order": "backward", "depth": {"every": 3}}},
     ),
+    "oneself as at first": ("opsd", {"algorithm": {"weights": {"kind": "initial"}}}),
+    "a few at a time": ("grpo", {"rollout": {"at_once": 3}}),
     "skills by UCB": ("sdar", {"skills": {"retrieval": "ucb"}}),
     "skills at random": ("rlsd", {"skills": {"retrieval": "random"}}),
     "turns layout": ("grpo", {"env": {"layout": "turns"}}),

@@ -6,8 +6,11 @@ from pathlib import Path
 import gymnasium as gym
 import pytest
 
+from agentgym_envs.searchqa.datasets import SETS
 from agentgym_train.algorithms import BUILT_IN
 from agentgym_train.settings import Run, Warmup, load
+from agentgym_train.suite_pins import pinned_tasks
+from agentgym_train.suite_settings import load_suite
 
 RUNS = Path(__file__).parents[2] / "benchmarks" / "runs"
 WARMUPS = {"student", "teacher"}
@@ -49,6 +52,31 @@ def test_an_arm_differs_from_grpo_in_its_algorithm_and_what_that_needs(family):
             same = {f.name for f in dataclasses.fields(Run)} - own
             differing = [one for one in same if getattr(run, one) != getattr(arms["grpo"], one)]
             assert not differing, f"{folder}/{name}.toml: {differing}"
+
+
+def test_the_published_questions_are_evaluated_on_all_seven_sets(real_data):
+    """As the headers of the files have it: a sample of every set, training on two of them."""
+    data = f'"{real_data / "searchqa"}"'
+    alone = load(
+        RUNS / "searchqa" / "grpo.toml",
+        Run,
+        [
+            f"env.common.data={data}",
+            'env.train.datasets=["nq", "hotpotqa"]',
+            "evaluation.tasks=100",
+        ],
+    )
+    inside = "environments.searchqa_3b.run"
+    suite = load_suite(
+        RUNS.parent / "suites" / "sdar_table1.toml",
+        [f"{inside}.env.common.data={data}", f'{inside}.env.train.datasets=["nq", "hotpotqa"]'],
+    )
+    whole = next(arm.run for arm in suite.arms if arm.env == "searchqa_1_7b")
+    for run, count in ((alone, 100), (whole, 862)):
+        told = {split: one["ids"] for split, one in pinned_tasks(run).items()}
+        assert len(told["evaluation"]) == count
+        assert {name.partition("/")[0] for name in told["evaluation"]} == set(SETS)
+        assert {name.partition("/")[0] for name in told["train"]} == {"nq", "hotpotqa"}
 
 
 # Specification, section 11.1: tasks a step, rows a mini-batch, penalty, reference KL, turns.

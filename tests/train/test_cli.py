@@ -69,7 +69,7 @@ def test_run_then_eval_then_resume(command, home):
 
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".png"}
     code, _, err = command("resume", folder)
-    assert (code, "all 1 steps were done already" in err) == (0, True)
+    assert (code, "all 1 steps are done" in err) == (0, True)
     after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.suffix != ".png"}
     assert before == after
 
@@ -78,8 +78,10 @@ def test_run_then_eval_then_resume(command, home):
     assert "/3)" in out and "honey" in out
     scripted = {words[1]: words for words in map(str.split, out.splitlines()) if "(3/3)" in words}
     assert "expert" in scripted and "random" in out
-    whole = command("eval", folder)[1]
-    assert "/8)" in whole
+    assert "/8)" in command("eval", folder, "--tasks", 0)[1]
+    assert "/4)" in command("eval", folder)[1]  # as many as the run's evaluations
+    other = command("eval", folder, "--model", folder / "best")[1]
+    assert str(folder / "best")[:12] in other
 
     line = error_of(command("run", home / "run.toml", "--out", folder), 3)
     assert "already holds a run" in line and "agentgym-train resume" in line
@@ -91,14 +93,16 @@ def test_a_run_goes_on_from_where_more_steps_are_wanted(command, home):
     settings = folder / "run.toml"
     settings.write_text(settings.read_text().replace("steps = 1\n", "steps = 2\n", 1))
     code, _, err = command("resume", folder)
-    assert (code, "went on from step 1" in err) == (0, True)
+    assert (code, "going on from step 1" in err) == (0, True)
     assert [record["step"] for record in read_metrics(folder)] == [0, 1, 2]
 
 
 def test_warmup_then_run_from_its_model(command, home):
     folder = home / "warm"
     code, out, err = command("warmup", home / "warmup.toml", "--out", folder)
-    assert (code, out) == (0, f"model: {folder / 'model'}\n"), err
+    assert code == 0, err
+    assert out.endswith(f"model: {folder / 'model'}\n")
+    assert all(name in out for name in ("warmed up", "random", "expert"))
     line = error_of(command("warmup", home / "warmup.toml", "--out", folder), 3)
     assert "already holds a model" in line and "--out" in line
     model = f"model.name={folder / 'model'}"
@@ -116,6 +120,8 @@ def test_warmup_then_run_from_its_model(command, home):
         (["--set", "env.id=Nowhere/None-v0"], 2, "Nowhere"),
         (["--set", "env.prompt=fancy"], 2, "no prompt style 'fancy'; built in: default"),
         (["--set", "model.name=no/such/folder"], 3, "model 'no/such/folder' cannot be loaded"),
+        (["--set", "model.name=no/such/folder"], 3, "no such folder from"),
+        (["--set", "env.common.max_turns=0"], 2, "max_turns must be at least 1"),
         (["--set", "env.id=no_such_lab:A/B-v0"], 3, "no_such_lab"),
     ],
 )
@@ -128,8 +134,12 @@ def test_what_is_missing(command, home, tmp_path):
     nothing = tmp_path / "nothing.toml"
     told = command("run", nothing, "--out", tmp_path / "run")
     assert error_of(told, 2) == f"error: there is no settings file {nothing}"
-    assert "there is no settings file" in error_of(command("resume", tmp_path), 2)
-    assert "there is no settings file" in error_of(command("eval", tmp_path), 2)
+    for verb in ("resume", "eval"):
+        assert "is no run's folder" in error_of(command(verb, tmp_path), 3)
+    (tmp_path / "warmup.toml").touch()
+    assert "is a warm-up's folder" in error_of(command("eval", tmp_path), 3)
+    (tmp_path / "run.toml").touch()
+    assert "its run is not finished" in error_of(command("eval", tmp_path), 3)
     nothing.write_text("a file, not a folder")
     assert "Not a directory" in error_of(
         command("run", home / "run.toml", "--out", nothing / "run"), 3
@@ -143,4 +153,4 @@ def test_arguments_that_do_not_parse(command):
 
 def test_an_error_may_hold_what_looks_like_markup(command, tmp_path):
     told = command("resume", tmp_path / "[bold]x")
-    assert "[bold]x" in error_of(told, 2)
+    assert "[bold]x" in error_of(told, 3)

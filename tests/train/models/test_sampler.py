@@ -217,6 +217,18 @@ def test_the_probe_notices_a_model_that_reads_masks_its_own_way(tokenizer, monke
         LocalSampler(model, tokenizer)
 
 
+@pytest.mark.parametrize("cache", ["kept", "none"])
+def test_nobody_is_read_beyond_the_context(cache, tokenizer):
+    """GPT-2 has no position to read at there, not even for a row that is over already."""
+    sampler = LocalSampler(make("gpt2"), tokenizer, cache=cache)
+    asks = [Ask(0, [10] * 508, (0,)), *(Ask(i, [10] * 20, (i,)) for i in range(1, 9))]
+    together = sampler.reply(asks, Sampling(max_tokens=30, stop=()))
+    assert [len(reply.tokens) for reply in together] == [4] + [30] * 8
+    sampler.forget()
+    (alone,) = sampler.reply(asks[:1], Sampling(max_tokens=30, stop=()))
+    assert alone.tokens == together[0].tokens
+
+
 def test_the_context_cuts_a_reply_and_refuses_a_prompt(tokenizer):
     sampler = LocalSampler(make("qwen3"), tokenizer)
     long = Sampling(max_tokens=50, stop=())
@@ -237,7 +249,7 @@ def test_a_key_asked_twice_and_an_empty_prompt_are_refused(tokenizer):
     assert sampler.reply([], SOME) == []
 
 
-def test_the_text_is_the_reply_without_its_stop_token(tokenizer):
+def test_a_reply_ends_at_its_stop_token(tokenizer):
     sampler = LocalSampler(make("qwen3"), tokenizer)
     prompt = [10, 11, 12]
     free = sampler.reply([Ask(0, prompt, (0,))], Sampling(max_tokens=6, stop=()))[0]
@@ -246,7 +258,25 @@ def test_the_text_is_the_reply_without_its_stop_token(tokenizer):
     cut = free.tokens.index(stop) + 1
     assert reply.tokens == free.tokens[:cut]
     assert reply.finished and not free.finished
-    assert reply.text == tokenizer.decode(list(free.tokens[: cut - 1]))
+
+
+@pytest.mark.parametrize("cache", ["kept", "none"])
+def test_a_text_ends_a_reply_with_the_token_that_completes_it(cache, tokenizer):
+    sampler = LocalSampler(make("qwen3"), tokenizer, cache=cache)
+    asks = [Ask(i, [10 + i, 11, 12], (i,)) for i in range(12)]
+    free = sampler.reply(asks, Sampling(max_tokens=20, stop=()))
+    text = tokenizer.decode(list(free[3].tokens[6:8]))
+    sampler.forget()
+    ended = sampler.reply(asks, Sampling(max_tokens=20, stop=(), stop_text=text))
+    cut = 0
+    for whole, reply in zip(free, ended, strict=True):
+        count = len(reply.tokens)
+        assert reply.tokens == whole.tokens[:count]
+        assert reply.finished == (text in tokenizer.decode(list(reply.tokens)))
+        assert text not in tokenizer.decode(list(reply.tokens[:-1]))
+        assert reply.finished or count == 20
+        cut += reply.finished
+    assert 0 < cut < 12
 
 
 def test_tokens_come_as_often_as_they_should():
