@@ -3,8 +3,6 @@
 Importing this package registers the environments; nothing heavy is loaded until one is made.
 """
 
-import gymnasium as gym
-
 from agentgym_envs.core import TaskList, TaskSource, TextEnv
 from agentgym_envs.registration import register_text_env
 from agentgym_envs.spaces import Unicode
@@ -42,8 +40,8 @@ register_text_env(
     "agentgym_envs.searchqa.env:SearchQAVectorEnv",
 )
 # One of these on a server: gym.make("AgentGym/Remote-v0", url="ws://127.0.0.1:8765").
-gym.register(
-    id="AgentGym/Remote-v0",
-    entry_point="agentgym_envs.serve.client:RemoteEnv",
-    disable_env_checker=True,
+register_text_env(
+    "AgentGym/Remote-v0",
+    "agentgym_envs.serve.client:RemoteEnv",
+    "agentgym_envs.serve.client:RemoteVectorEnv",
 )

@@ -2,6 +2,8 @@
 
 import sys
 
+from agentgym_envs.extras import install
+
 
 def main() -> None:
     """Run the command line, or say how to install it."""
@@ -10,7 +12,7 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in ("typer", "rich"):
             raise
-        sys.exit(f"{missing.name} is not installed: pip install 'agentgym-envs[cli]'")
+        sys.exit(f"{missing.name} is not installed: {install('cli')}")
     run()
 
 

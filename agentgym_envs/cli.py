@@ -2,6 +2,10 @@
 
 import os
 import sys
+import sysconfig
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,14 +17,15 @@ from rich.table import Table
 
 import agentgym_envs
 from agentgym_envs.core import TextEnv
-from agentgym_envs.registration import importable
+from agentgym_envs.registration import installed, summary_of, text_envs
 from agentgym_envs.retrieval.cli import app as retrieval_app
 from agentgym_envs.retrieval.types import RetrievalError
-from agentgym_envs.serve.client import TOKEN_VARIABLE
+from agentgym_envs.serve.lasting import TOKEN_VARIABLE
+from agentgym_envs.serve.link import RemoteError
 
 if TYPE_CHECKING:
     from agentgym_envs.drivers.setup import Setup
-    from agentgym_envs.statistics import Summary
+    from agentgym_envs.statistics import Rate, Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,11 +45,16 @@ out = Console()
 # What a user can set right: told in one line.
 MISTAKES = (
     *(ValueError, KeyError, TypeError, ImportError, OSError, MemoryError),
-    *(gym.error.Error, RetrievalError),
+    *(gym.error.Error, RetrievalError, RemoteError),
 )
 USAGE_ERROR = 2
 CHECK_FAILED = 3
 
+Name = Annotated[str | None, typer.Option(help="Of the package; default: the environment's id.")]
+Source = Annotated[
+    str | None,
+    typer.Option(help="Where pip finds agentgym-envs: git+https://..., or a folder."),
+]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="Constructor argument as key=value; may be repeated."),
@@ -64,16 +74,44 @@ def main() -> None:
         if os.environ.get("AGENTGYM_TRACEBACK"):
             raise
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        if where := _place_outside(error):
+            text = f"{type(error).__name__}: {text} ({where}; AGENTGYM_TRACEBACK=1 shows all)"
         Console(stderr=True).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
         raise SystemExit(USAGE_ERROR) from None
 
 
+def _place_outside(error: BaseException) -> str | None:
+    """Where an error came from in somebody's own module; None where none took part in it."""
+    homes = {Path(agentgym_envs.__file__).parent, *map(Path, sysconfig.get_paths().values())}
+    place = None
+    seen: BaseException | None = error
+    while seen is not None:
+        for frame, line in traceback.walk_tb(seen.__traceback__):
+            path = Path(frame.f_code.co_filename)
+            if path.is_file() and not any(path.is_relative_to(home) for home in homes):
+                place = f"{path}:{line}"
+        seen = seen.__cause__ or seen.__context__
+    return place
+
+
 @app.command("list")
-def list_envs() -> None:
-    """The environments that are registered."""
-    for env_id in sorted(gym.registry):
-        if env_id.startswith("AgentGym/"):
-            out.print(env_id)
+def list_envs(
+    modules: Annotated[
+        list[str] | None, typer.Argument(help="Modules that register more, as my_maze.")
+    ] = None,
+) -> None:
+    """The text environments: ours, those of installed packages, and those of MODULES."""
+    for module in modules or ():
+        import_module(module)
+    for module, package in installed().items():
+        try:
+            import_module(module)
+        except Exception as error:
+            problem = f"{package}: {module} cannot be imported: {type(error).__name__}: {error}"
+            typer.echo(problem, err=True)
+    ids = sorted(text_envs())
+    for env_id in ids:
+        typer.echo(f"{env_id:<{max(map(len, ids))}}  {summary_of(env_id)}")
 
 
 @app.command()
@@ -123,11 +161,19 @@ def play(
 
 
 @app.command()
-def check(env_id: str, settings: Settings = None, episodes: int = 5) -> None:
+def check(
+    env_id: str,
+    settings: Settings = None,
+    episodes: Annotated[int, typer.Option(min=1, help="Played where several are needed.")] = 5,
+) -> None:
     """Check that an environment keeps every promise of the conformance kit."""
     from agentgym_envs.check import Check, CheckFailed, check_text_env
+    from agentgym_envs.serve.client import RemoteEnv
 
-    _make(env_id, settings).close()  # what cannot be made at all is a mistake in the command
+    env = _make(env_id, settings)  # what cannot be made at all is a mistake in the command
+    env.close()
+    if isinstance(env, RemoteEnv):
+        raise ValueError(f"its settings are the server's: check {env.served} where it is served")
 
     def show(done: Check) -> None:
         mark = "[red]broken[/]" if done.problem else "[green]kept[/]  "
@@ -152,7 +198,7 @@ def evaluate(
         str | None,
         typer.Option(help="One of the environment's own: random, expert (default), ..."),
     ] = None,
-    tasks: Annotated[int, typer.Option(help="The first so many; 0: the whole split.")] = 0,
+    tasks: Annotated[int, typer.Option(min=0, help="So many of the split; 0: all of it.")] = 0,
     seed: int = 0,
     endpoint: Annotated[
         str | None,
@@ -185,6 +231,7 @@ def evaluate(
     """
     from agentgym_envs.drivers.setup import Setup
     from agentgym_envs.evaluate import play_all, yardstick
+    from agentgym_envs.order import subset
     from agentgym_envs.statistics import summarise
 
     speech = _given(prompt=prompt, layout=layout)
@@ -207,38 +254,47 @@ def evaluate(
     env = _make(env_id, settings)
     name = policy or "expert"
     chosen = yardstick(env, name, seed)
-    ids = env.tasks.ids[: tasks or len(env.tasks.ids)]
+    ids = subset(env.tasks.ids, tasks)
     with Progress(console=Console(stderr=True)) as progress:
-        judged = list(progress.track(play_all(env, chosen, ids), len(ids), description="playing"))
-    _show_summary(summarise(judged), f"{env_id}, {name} policy")
+        played = play_all(env, chosen, ids, seed)
+        judged = list(progress.track(played, len(ids), description="playing"))
+    _show_summary(summarise(judged), f"{env_id}, {name} policy", env.aggregates(judged))
 
 
 def _evaluate_endpoint(
     setup: "Setup", url: str, model: str, tasks: int, seed: int, asked: dict[str, Any]
 ) -> None:
     from agentgym_envs.drivers.openai import play_openai
+    from agentgym_envs.order import subset
 
-    ids = setup.make().tasks.ids
+    ids = subset(setup.make().tasks.ids, tasks)
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("playing", total=None)
         summary = play_openai(
             setup,
-            ids[: tasks or len(ids)],
+            ids,
             base_url=url,
             model=model,
             seed=seed,
             on_episode=lambda done, wanted: progress.update(bar, completed=done, total=wanted),
             **asked,
         )
-    _show_summary(summary, f"{setup.env_id}, {model}")
+    _show_summary(summary, f"{setup.env_id}, {model}", summary.aggregates)
     ends = ", ".join(f"{count} {reason}" for reason, count in summary.stop_reasons.items())
-    out.print(f"{summary.usage}; ends: {ends}", markup=False, highlight=False, soft_wrap=True)
+    lines = [f"{summary.usage}; ends: {ends}"]
+    for task_id, said in list(summary.refused.items())[:1]:
+        lines.append(f"{len(summary.refused)} refused, such as {task_id}: {said}")
+    out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_summary(summary: "Summary", title: str) -> None:
+def _show_summary(summary: "Summary", title: str, aggregates: Mapping[str, "Rate"]) -> None:
     table = Table("tasks", "success [95 %]", "turns", title=_escaped(title))
     for name, rate in {"all": summary.overall, **summary.by_kind}.items():
-        table.add_row(name, _escaped(str(rate)), f"{rate.mean_turns:.1f}")
+        table.add_row(_escaped(name), _escaped(str(rate)), f"{rate.mean_turns:.1f}")
+    if aggregates:
+        table.add_section()
+    for name, rate in aggregates.items():
+        table.add_row(_escaped(name), _escaped(str(rate)), f"{rate.mean_turns:.1f}")
     out.print(table)
 
 
@@ -275,12 +331,13 @@ def new_package(
     env_id: Annotated[
         str | None, typer.Option("--id", help="As MyLab/Maze-v0; default: from the folder's name.")
     ] = None,
+    source: Source = None,
 ) -> None:
     """Write a package with an environment of your own: a small maze that works, to be changed."""
     from agentgym_envs.new import named, write_package
 
     names = named(folder, env_id)
-    written = write_package(folder, names)
+    written = write_package(folder, names, source)
     typer.echo(
         f"{len(written)} files in {folder}; README.md there has every command. To begin with:\n"
         f"    cd {folder}\n    agentgym-envs check {names.package}:{names.env_id}"
@@ -374,14 +431,16 @@ def export_verifiers(
     folder: Annotated[Path, typer.Argument(help="Where the package is written; a new folder.")],
     settings: Settings = None,
     prompt: Annotated[str, typer.Option(help="A prompt style's name or path.")] = "default",
+    name: Name = None,
+    source: Source = None,
 ) -> None:
     """Write the package by which verifiers' `vf-eval` finds an environment."""
     from agentgym_envs.drivers.setup import Setup
     from agentgym_envs.integrations.verifiers_package import export_package
 
     setup = Setup(env_id=env_id, settings=_parsed(settings), prompt=prompt)
-    name = export_package(setup, folder)
-    typer.echo(f"{folder}: pip install -e {folder} && vf-eval {name} -m MODEL --no-push")
+    called = export_package(setup, folder, name=name, source=source)
+    typer.echo(f"{folder}: pip install -e {folder} && vf-eval {called} -m MODEL --no-push")
 
 
 @export_app.command("openenv")
@@ -390,21 +449,22 @@ def export_openenv(
     folder: Annotated[Path, typer.Argument(help="Where the package is written; a new folder.")],
     settings: Settings = None,
     sessions: Annotated[int, typer.Option(min=1, help="Of its server, at the same time.")] = 64,
+    name: Name = None,
+    source: Source = None,
 ) -> None:
     """Write an OpenEnv package, manifest and all, that serves an environment."""
     from agentgym_envs.integrations.openenv_package import export_package
 
-    name = export_package(env_id, folder, _parsed(settings), sessions=sessions)
-    typer.echo(f"{name} in {folder}: openenv validate {folder}")
+    called = export_package(
+        env_id, folder, _parsed(settings), sessions=sessions, name=name, source=source
+    )
+    typer.echo(f"{called} in {folder}: openenv validate {folder}")
 
 
 def _make(env_id: str, settings: list[str] | None) -> TextEnv:
-    env = gym.make(importable(env_id), **_parsed(settings)).unwrapped
-    if not isinstance(env, TextEnv):
-        raise TypeError(
-            f"{env_id} is a {type(env).__name__}, not a {agentgym_envs.TextEnv.__name__}"
-        )
-    return env
+    from agentgym_envs.drivers.setup import make_text_env
+
+    return make_text_env(env_id, _parsed(settings))
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, ClassVar, Literal, Protocol
+from operator import index
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 import gymnasium as gym
 import numpy as np
@@ -19,11 +20,24 @@ from gymnasium.utils import seeding
 
 from agentgym_envs.order import Permutation
 from agentgym_envs.parsing import find_parser
+from agentgym_envs.snapshots import Snapshot
 from agentgym_envs.spaces import Unicode
+from agentgym_envs.statistics import Rate
 from agentgym_envs.types import Advice, Episode, Scene, Task, Turn, Verdict, content_hash
 
 Observation = str | dict[str, Any]
-SNAPSHOT_FORMAT = 1
+T = TypeVar("T")
+# What every info has, and of which type; object: of several.
+INFO_TYPES: Mapping[str, type] = {
+    **{"task_id": str, "task_hash": str, "split": str, "goal": str, "seed": object, "turn": int},
+    **{"admissible_actions": tuple, "action_parsed": str, "action_valid": bool},
+    **{"invalid_turns": int, "score": float, "success": bool, "stop_reason": str},
+    **{"reward_terms": dict, "env_version": str},
+}
+DEBUG_TYPES: Mapping[str, type] = {"answer": object, "expert_action": object}
+_RESERVED = frozenset({*INFO_TYPES, *DEBUG_TYPES})
+# `info["stop_reason"]` -> terminated, truncated.
+ENDS = {"": (False, False), "done": (True, False), "max_turns": (False, True)}
 
 
 class TaskSource(Protocol):
@@ -39,15 +53,25 @@ class TaskList:
     """Tasks that are few enough to be held."""
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        self._tasks = {task.id: task for task in tasks}
+        """Raises ValueError where two tasks have one id."""
+        self._tasks: dict[str, Task] = {}
+        for task in tasks:
+            if task.id in self._tasks:
+                raise ValueError(f"task id {task.id!r} is given twice")
+            self._tasks[task.id] = task
         self.ids: tuple[str, ...] = tuple(self._tasks)
 
     def task(self, task_id: str) -> Task:
+        if task_id not in self._tasks:
+            raise KeyError(f"no task {task_id!r}; the first of {len(self.ids)}: {self.ids[0]!r}")
         return self._tasks[task_id]
 
 
 class TextEnv(gym.Env[Observation, str]):
     """A multi-turn text environment; a subclass gives `start`, `act` and `verify`.
+
+    Its constructor hands the tasks on, and all settings that are not its own:
+    `def __init__(self, *, size=3, **settings): super().__init__(tasks(size), **settings)`.
 
     Observation: the new turn's text and nothing older ("text"), or a dictionary of `text`,
     `admissible` (actions, possibly none) and `turn` ("dict").
@@ -55,14 +79,17 @@ class TextEnv(gym.Env[Observation, str]):
     Reward: `reward_scale` times the verdict's score on the last turn, else 0; less
     `invalid_penalty` on an invalid turn. `info["reward_terms"]` has the parts.
     `terminated`: the engine ended the episode. `truncated`: `max_turns` were played. `success` in
-    the info is the verdict's, and neither of the two.
+    the info is the verdict's, and neither of the two. (A limit given as Gymnasium's
+    `max_episode_steps` is a wrapper's, of which the environment knows nothing: `stop_reason` stays
+    "". Give `max_turns`.)
 
     `reset(seed=s)` draws a permutation of the tasks and starts with its first; `reset()` goes on
     along it, drawing the next permutation after the last task; `reset(options={"task_id": id})`
     plays that task and leaves the permutation where it was.
 
     `prompt_folder` ("package:folder") holds the prompt styles. `yardsticks` are scripted policies
-    to hold a trained one against: name -> "package.module:Policy", made with a seed.
+    to hold a trained one against: name -> "package.module:Policy", made with a seed; that of
+    `expert` is for those that have one.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "human"], "render_fps": 4}  # noqa: RUF012 (Gymnasium's own shape)
@@ -77,7 +104,7 @@ class TextEnv(gym.Env[Observation, str]):
         self,
         tasks: TaskSource | Sequence[Task],
         *,
-        max_turns: int,
+        max_turns: int = 50,
         parser: str = "text",
         observation_mode: Literal["text", "dict"] = "text",
         reward_scale: float = 1.0,
@@ -103,13 +130,13 @@ class TextEnv(gym.Env[Observation, str]):
         self.observation_mode = observation_mode
         self.info_level = info_level
         self.render_mode = render_mode
-        self._parser_name = parser
+        self.parser = parser
         self._parse = find_parser(parser)
         self._max_length = max_length
         self._order = Permutation(0, 0)
         self._place = 0
         self._seed: int | None = None
-        self._run: _Run | None = None
+        self._run: Running | None = None
         # Gymnasium's, set here too: instances of the same attributes share their layout.
         self.spec = None
         self._np_random, self._np_random_seed = None, None
@@ -133,17 +160,36 @@ class TextEnv(gym.Env[Observation, str]):
     # What a subclass gives.
 
     def start(self, task: Task) -> Scene:
-        """Begin the task. Draw randomness from `self.np_random` only."""
-        raise NotImplementedError
+        """Begin the task: set whatever an episode changes. Draw from `self.np_random` only."""
+        raise NotImplementedError(f"{type(self).__name__} needs `def start(self, task) -> Scene`")
 
     def act(self, action: str) -> Scene:
         """Do the action ("" when nothing could be parsed). Never raises on a policy's mistake."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} needs `def act(self, action) -> Scene`")
 
     @staticmethod
     def verify(episode: Episode) -> Verdict:
         """Judge an episode: a pure function, usable on a stored file."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"the environment of {episode.task.id!r} needs a @staticmethod "
+            "`def verify(episode) -> Verdict`"
+        )
+
+    @classmethod
+    def prepare(cls, envs: Sequence[Any], responses: Sequence[str]) -> None:
+        """Do at once what the next turn of several environments needs, before each is stepped with
+        its response; nothing by default. It changes no result.
+        """
+
+    @staticmethod
+    def aggregates(judged: Sequence[tuple[Episode, Verdict]]) -> dict[str, Rate]:
+        """The environment's own averages by name, shown below success over all and by kind."""
+        return {}
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """What a run's record should hold of the data behind the environment, as JSON values."""
+        return {}
 
     def advise(self) -> Advice | None:
         """What the environment's own expert would do now; None when it has no advice."""
@@ -154,6 +200,12 @@ class TextEnv(gym.Env[Observation, str]):
         """A random action that could be tried now: one of the admissible, "" where none are."""
         actions = self.scene.admissible
         return actions[int(dice.integers(len(actions)))] if actions else ""
+
+    @property
+    def has_expert(self) -> bool:
+        """Whether somebody advises: the subclass's own `advise`, or the plan of its first task."""
+        own = type(self).advise is not TextEnv.advise
+        return own or bool(self.tasks.task(self.tasks.ids[0]).expert)
 
     # What a subclass may look at.
 
@@ -174,14 +226,26 @@ class TextEnv(gym.Env[Observation, str]):
     ) -> tuple[Observation, dict[str, Any]]:
         """Start an episode. Options: `task_id`.
 
-        Raises ValueError on an unknown option and KeyError on an unknown task id.
+        Raises ValueError on an unknown option, TypeError where a task id is no str and KeyError
+        where it is unknown; then nothing has changed.
         """
+        chosen = self.chosen(options or {})
+        seed = None if seed is None else index(seed)  # of a numpy integer, too
         super().reset(seed=seed)
         if seed is not None:
             self._seed = seed
             self._place = self._order.count  # the next task begins another permutation
-        chosen = self._chosen(options or {})
-        return self._begin(self._next_in_order() if chosen is None else chosen)
+        return self._begin(self.tasks.task(self._next_in_order()) if chosen is None else chosen)
+
+    def chosen(self, options: Mapping[str, Any]) -> Task | None:
+        """The task that a reset with these options plays, if they name one. Raises as it does."""
+        unknown = sorted(map(str, set(options) - {"task_id"}))
+        if unknown:
+            raise ValueError(f"unknown reset option {unknown[0]!r}; known: 'task_id'")
+        task_id = options.get("task_id")
+        if not isinstance(task_id, str | None):
+            raise TypeError(f"a task id is a str, got {task_id!r}")
+        return None if task_id is None else self.tasks.task(task_id)
 
     def step(self, action: str) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
         """Play one turn. Raises ResetNeeded after the end, TypeError when the action is no str."""
@@ -190,30 +254,10 @@ class TextEnv(gym.Env[Observation, str]):
             raise ResetNeeded("the episode is over or not begun: call reset() before step()")
         if not isinstance(action, str):
             raise TypeError(f"an action is a str, got {type(action).__name__}")
-        before = run.scene
-        run.action, run.valid = self._parse(action, before.admissible)
-        run.scene = self.act(run.action)
-        run.invalid_turns += not run.valid
-        penalty = 0.0 if run.valid else -self.invalid_penalty
-        run.turns.append(
-            Turn(
-                observation=before.text,
-                response=action,
-                action=run.action,
-                valid=run.valid,
-                admissible=before.admissible,
-                facts=run.scene.facts,
-            )
-        )
-        run.terminated = run.scene.done
-        run.truncated = not run.terminated and len(run.turns) >= self.max_turns
-        if run.terminated or run.truncated:
-            run.verdict = self.verify(self.episode)
-        earned = self.reward_scale * run.verdict.score
-        run.terms = {"score": earned, "invalid": penalty}
+        reward = self._play(run, action)
         if self.render_mode == "human":
             print(f"> {run.action}\n{run.scene.text}\n")
-        return self._observe(), earned + penalty, run.terminated, run.truncated, self._info()
+        return self._observe(run), reward, run.terminated, run.truncated, self._info(run)
 
     @property
     def episode(self) -> Episode:
@@ -238,59 +282,69 @@ class TextEnv(gym.Env[Observation, str]):
     def snapshot(self) -> bytes:
         """Everything needed to go on from here, exactly, also in another process."""
         run = self._playing
-        return json.dumps(
-            {
-                "format": SNAPSHOT_FORMAT,
-                "env": self._identity(),
-                "seed": self._seed,
-                "task_id": run.task.id,
-                "task_hash": run.task.hash,
-                "order": [self._order.count, self._order.key, self._place],
-                "dice": self.np_random.bit_generator.state,
-                "dice_at_start": self._dice_at_start(),
-                "responses": [turn.response for turn in run.turns],
-                "scene": content_hash(self.scene.text),
-            }
-        ).encode()
+        return Snapshot(
+            env=self._identity(),
+            seed=self._seed,
+            task_id=run.task.id,
+            task_hash=run.task.hash,
+            order=(self._order.count, self._order.key, self._place),
+            dice=dict(self.np_random.bit_generator.state),
+            dice_at_start=self._dice_at_start(),
+            responses=tuple(turn.response for turn in run.turns),
+            scene=content_hash(self.scene.text),
+        ).written()
 
     def restore(self, snapshot: bytes) -> tuple[Observation, dict[str, Any]]:
         """Go back to where `snapshot` was taken, by playing its responses again.
 
-        Returns the observation and info of that moment. Raises ValueError when the snapshot is of
-        another environment, task content or version, or does not play the same.
+        Returns the observation and info of that moment. Raises ValueError when it is no snapshot,
+        of another environment, task content or version, or does not play the same; then there is
+        no episode until the next reset.
         """
-        saved = json.loads(snapshot)
-        if saved.get("format") != SNAPSHOT_FORMAT:
-            raise ValueError(f"snapshot format {saved.get('format')}, expected {SNAPSHOT_FORMAT}")
-        if saved["env"] != self._identity():
-            raise ValueError(f"snapshot of {saved['env']}, this environment is {self._identity()}")
-        self._seed = saved["seed"]
-        count, key, place = saved["order"]
-        if count not in (0, len(self.tasks.ids)):
+        self._run = None
+        saved = Snapshot.read(snapshot)
+        if saved.env != self._identity():
+            raise ValueError(f"snapshot of {saved.env}, this environment is {self._identity()}")
+        if saved.order[0] not in (0, len(self.tasks.ids)):
             raise ValueError(
-                f"snapshot of {count} tasks, this environment has {len(self.tasks.ids)}"
+                f"snapshot of {saved.order[0]} tasks, this environment has {len(self.tasks.ids)}"
             )
-        self.np_random.bit_generator.state = saved["dice_at_start"]
-        observation, info = self._begin(saved["task_id"])
-        if self.task.hash != saved["task_hash"]:
-            raise ValueError(f"task {self.task.id!r} has other content than in the snapshot")
-        self._order, self._place = Permutation(count, key), place
-        quiet, self.render_mode = self.render_mode, None
-        for response in saved["responses"]:
-            observation, _, _, _, info = self.step(response)
-        self.render_mode = quiet
-        dice = dict(self.np_random.bit_generator.state)
-        if dice != saved["dice"] or content_hash(self.scene.text) != saved["scene"]:
-            raise ValueError(f"task {self.task.id!r} does not play as it did for the snapshot")
-        return observation, info
+        task = self._restorable(saved)
+        shown, self.render_mode = self.render_mode, None  # what is played again is not shown again
+        try:
+            return self._replayed(saved, task)
+        except BaseException:
+            self._run = None
+            raise
+        finally:
+            self.render_mode = shown
 
     # Inside.
 
-    def _chosen(self, options: Mapping[str, Any]) -> str | None:
-        unknown = sorted(set(options) - {"task_id"})
-        if unknown:
-            raise ValueError(f"unknown reset option {unknown[0]!r}; known: 'task_id'")
-        return options.get("task_id")
+    def _play(self, run: "Running", response: str) -> float:
+        """Play a turn and write it down. Returns its reward."""
+        before = run.scene
+        run.action, run.valid = self._parse(response, before.admissible)
+        run.scene = _returned(Scene, self, "act", run.action)
+        run.invalid_turns += not run.valid
+        penalty = 0.0 if run.valid else -self.invalid_penalty
+        run.turns.append(
+            Turn(
+                observation=before.text,
+                response=response,
+                action=run.action,
+                valid=run.valid,
+                admissible=before.admissible,
+                facts=run.scene.facts,
+            )
+        )
+        run.terminated = run.scene.done
+        run.truncated = not run.terminated and len(run.turns) >= self.max_turns
+        if run.terminated or run.truncated:
+            run.verdict = _returned(Verdict, self, "verify", self.episode)
+        earned = self.reward_scale * run.verdict.score
+        run.terms = {"score": earned, "invalid": penalty}
+        return earned + penalty
 
     def _next_in_order(self) -> str:
         ids = self.tasks.ids
@@ -302,15 +356,42 @@ class TextEnv(gym.Env[Observation, str]):
         self._place += 1
         return ids[self._order[self._place - 1]]
 
-    def _begin(self, task_id: str) -> tuple[Observation, dict[str, Any]]:
-        task = self.tasks.task(task_id)
+    def _begin(self, task: Task) -> tuple[Observation, dict[str, Any]]:
         # No dice are made for this: an environment that never draws never has any.
         dice = self._np_random
-        self._run = _Run(task, Scene(""), "" if dice is None else _written(dice))
-        self._run.scene = self.start(task)
+        run = Running(task, Scene(""), dice_at_start="" if dice is None else _written(dice))
+        self._run = run
+        try:
+            run.scene = _returned(Scene, self, "start", task)
+        except BaseException:
+            self._run = None
+            raise
         if self.render_mode == "human":
-            print(f"{self.scene.text}\n")
-        return self._observe(), self._info()
+            print(f"{run.scene.text}\n")
+        return self._observe(run), self._info(run)
+
+    def _restorable(self, saved: Snapshot) -> Task:
+        """The snapshot's task. Raises ValueError where it is not what it was."""
+        try:
+            task = self.tasks.task(saved.task_id)
+        except KeyError:
+            raise ValueError(f"snapshot of a task that is not here: {saved.task_id!r}") from None
+        if task.hash != saved.task_hash:
+            raise ValueError(f"task {task.id!r} has other content than in the snapshot")
+        return task
+
+    def _replayed(self, saved: Snapshot, task: Task) -> tuple[Observation, dict[str, Any]]:
+        self.np_random.bit_generator.state = saved.dice_at_start
+        self._seed = saved.seed
+        count, key, place = saved.order
+        self._order, self._place = Permutation(count, key), place
+        observation, info = self._begin(task)
+        for response in saved.responses:
+            observation, _, _, _, info = self.step(response)
+        dice = dict(self.np_random.bit_generator.state)
+        if dice != saved.dice or content_hash(self.scene.text) != saved.scene:
+            raise ValueError(f"task {task.id!r} does not play as it did for the snapshot")
+        return observation, info
 
     def _dice_at_start(self) -> dict[str, Any]:
         """The dice's state when the episode began; dice made since then began with their seed."""
@@ -318,13 +399,12 @@ class TextEnv(gym.Env[Observation, str]):
         return json.loads(written or _written(seeding.np_random(self.np_random_seed)[0]))
 
     @property
-    def _playing(self) -> "_Run":
+    def _playing(self) -> "Running":
         if self._run is None:
             raise ResetNeeded("there is no episode yet: call reset()")
         return self._run
 
-    def _observe(self) -> Observation:
-        run = self._playing
+    def _observe(self, run: "Running") -> Observation:
         if self.observation_mode == "text":
             return run.scene.text
         return {
@@ -333,9 +413,14 @@ class TextEnv(gym.Env[Observation, str]):
             "turn": np.int64(len(run.turns)),
         }
 
-    def _info(self) -> dict[str, Any]:
-        run = self._playing
+    def _info(self, run: "Running") -> dict[str, Any]:
         task, scene = run.task, run.scene
+        if not (_RESERVED.isdisjoint(scene.facts) and _RESERVED.isdisjoint(task.facts)):
+            names = sorted(_RESERVED.intersection({*task.facts, *scene.facts}))
+            raise ValueError(
+                f"{type(self).__name__} reports a fact called {names[0]!r}, which every info has "
+                "already: give it another name"
+            )
         info = {
             "task_id": task.id,
             "task_hash": task.hash,
@@ -363,16 +448,19 @@ class TextEnv(gym.Env[Observation, str]):
 
     def _identity(self) -> str:
         kind = type(self)
-        return f"{kind.__module__}:{kind.__qualname__} v{self.version}, parser {self._parser_name}"
+        return (
+            f"{kind.__module__}:{kind.__qualname__} v{self.version}, parser {self.parser}, "
+            f"{self.max_turns} turns"
+        )
 
 
 @dataclass(slots=True)
-class _Run:
+class Running:
     """The episode being played. `dice_at_start`: a state as JSON, a third of its size."""
 
     task: Task
     scene: Scene
-    dice_at_start: str
+    dice_at_start: str = ""
     turns: list[Turn] = field(default_factory=list)
     invalid_turns: int = 0
     action: str = ""
@@ -388,6 +476,16 @@ class _Run:
         if self.terminated:
             return "done"
         return "max_turns" if self.truncated else ""
+
+
+def _returned(kind: type[T], env: TextEnv, method: str, argument: Any) -> T:
+    """What a subclass's method gives. Raises TypeError where that is nothing of the kind."""
+    value = getattr(env, method)(argument)
+    if not isinstance(value, kind):
+        raise TypeError(
+            f"{type(env).__name__}.{method} should return a {kind.__name__}, got {value!r:.80}"
+        )
+    return value
 
 
 def _written(dice: np.random.Generator) -> str:

@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
 
+from agentgym_envs.extras import install
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -20,6 +22,7 @@ App = Callable[[Scope, Receive, Send], Any]
 
 _JSON = (b"content-type", b"application/json")
 _BACKLOG = 2048  # connections that wait to be accepted: a whole fleet may come at once
+_HEARD = 2**26  # bytes of a body that are read although it is too large
 _KEEP_ALIVE = 75  # seconds that an idle connection stays; agents think between their requests
 
 
@@ -38,21 +41,32 @@ async def refuse(send: Send, status: int, message: str, *headers: tuple[bytes, b
 
 
 async def read_body(scope: Scope, receive: Receive, most: int) -> bytes | None:
-    """The body; None where the client went away. Raises BodyTooLarge above `most` bytes."""
+    """The body; None where the client went away. Raises BodyTooLarge above `most` bytes.
+
+    One that is too large is heard to its end, if that is not too far away: who still sends cannot
+    read the answer.
+    """
     too_large = BodyTooLarge(f"the body is larger than {most} bytes")
     for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > most:
+        if name == b"content-length" and value.isdigit() and int(value) > most + _HEARD:
             raise too_large
-    body = b""
+    kept: list[bytes] = []
+    size = 0
     while True:
         message = await receive()
         if message["type"] == "http.disconnect":
             return None
-        body += message.get("body", b"")
-        if len(body) > most:
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= most:
+            kept.append(chunk)
+        elif size > most + _HEARD:
             raise too_large
         if not message.get("more_body"):
-            return body
+            break
+    if size > most:
+        raise too_large
+    return b"".join(kept)
 
 
 class BearerToken:
@@ -76,22 +90,30 @@ class BearerToken:
 class OwnPagesOnly:
     """Answers 403 to what another site's page sends from a browser on this machine.
 
-    Browsers open WebSockets to anywhere, and name the page that asks as `Origin`.
+    Browsers open WebSockets to anywhere, and name the page that asks as `Origin`. A page's own name
+    can be made to lead here, and then it is `Host` as well: unless `any_host`, that must be this
+    machine's own.
     """
 
-    def __init__(self, app: App) -> None:
-        self._app = app
+    def __init__(self, app: App, any_host: bool = False) -> None:
+        self._app, self._any_host = app, any_host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or not self._foreign(scope):
+        problem = None if scope["type"] == "lifespan" else self._problem(scope)
+        if problem is None:
             await self._app(scope, receive, send)
-            return
-        await turn_away(scope, send, 403, "this server takes nothing from other sites' pages")
+        else:
+            await turn_away(scope, send, 403, problem)
 
-    def _foreign(self, scope: Scope) -> bool:
+    def _problem(self, scope: Scope) -> str | None:
         headers = dict(scope["headers"])
-        origin = headers.get(b"origin")
-        return origin is not None and urlsplit(origin).netloc != headers.get(b"host", b"")
+        host, origin = headers.get(b"host", b""), headers.get(b"origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return "this server takes nothing from other sites' pages"
+        name = urlsplit(b"//" + host).hostname
+        if not self._any_host and name and not is_loopback(name.decode("latin-1")):
+            return "without a token this server answers to 127.0.0.1 and localhost only"
+        return None
 
 
 async def turn_away(
@@ -193,7 +215,7 @@ def needed(module: str, user: str = "a server") -> Any:
         if error.name != package:
             raise
         raise ModuleNotFoundError(
-            f'{package} is not installed and {user} needs it: pip install "agentgym-envs[serve]"',
+            f"{package} is not installed and {user} needs it: {install('serve')}",
             name=package,
         ) from error
 

@@ -31,17 +31,19 @@ def from_record(record: dict[str, Any]) -> Episode:
     """The episode of a record. Raises ValueError naming the field that is missing or unknown."""
     try:
         task = record["task"]
-        turns = tuple(
-            Turn(**{**turn, "admissible": tuple(turn["admissible"])}) for turn in record["turns"]
-        )
         return Episode(
             task=Task(**{**task, "expert": tuple(task["expert"])}),
-            turns=turns,
+            turns=tuple(map(turn_of, record["turns"])),
             outcome=record["outcome"],
             stop_reason=record["stop_reason"],
         )
     except (KeyError, TypeError) as error:
         raise ValueError(f"not an episode record: {error}") from error
+
+
+def turn_of(record: dict[str, Any]) -> Turn:
+    """A turn of a record."""
+    return Turn(**{**record, "admissible": tuple(record["admissible"])})
 
 
 def read_episodes(path: Path | str) -> Iterator[Episode]:

@@ -15,7 +15,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-_ID = re.compile(r"([A-Za-z][\w-]*)/([A-Za-z][\w-]*)-v(\d+)", re.ASCII)
+from agentgym_envs.extras import requirement
+
+_ID = re.compile(r"([A-Za-z][\w-]*)/([A-Za-z][\w-]*)-v(0|[1-9]\d*)", re.ASCII)
 _PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
 _NAME = re.compile(r"\{\{(\w+)\}\}")
 _RUN, _ALGORITHMS = "run.toml.in", "algorithms.toml"  # these two make runs/ALGORITHM.toml
@@ -58,15 +60,17 @@ def named(folder: Path, env_id: str | None = None) -> Names:
     return Names(package=package, distribution=package.replace("_", "-"), env_id=env_id, name=name)
 
 
-def write_package(folder: Path, names: Names) -> list[Path]:
+def write_package(folder: Path, names: Names, source: str | None = None) -> list[Path]:
     """Write the package and return its files, in order.
+
+    source: where pip finds agentgym-envs, see `extras.requirement`.
 
     Raises FileExistsError where the folder is a file or holds anything.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(f"{folder} is there already: give a new or an empty folder")
     written = []
-    for path, text in sorted(_filled(names)):
+    for path, text in sorted(_filled(names, source)):
         target = folder / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
@@ -74,10 +78,14 @@ def write_package(folder: Path, names: Names) -> list[Path]:
     return written
 
 
-def _filled(names: Names) -> Iterator[tuple[str, str]]:
+def _filled(names: Names, source: str | None) -> Iterator[tuple[str, str]]:
     """Every file's path inside the new folder, and its text."""
     home = files("agentgym_envs").joinpath("template")
-    told = asdict(names)
+    told = asdict(names) | {
+        "requirement": requirement(source=source),
+        "requirement_train": requirement("train", source),
+        "requirement_cli": requirement("cli", source),
+    }
     for path, text in _read(home, ""):
         if path not in (_RUN, _ALGORITHMS):
             yield _place(path, names.package), _fill(text, told)

@@ -1,7 +1,24 @@
-"""A permutation that is never written out: where its n-th place goes, in constant memory."""
+"""Orders of tasks: some of a list, drawn once for all; a permutation that is never written out."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
 
 _MASK = (1 << 64) - 1
 _ROUNDS = 6
+
+
+def subset(items: Sequence[T], count: int) -> Sequence[T]:
+    """So many of the items, always the same ones, in their order; all where count is 0 or more.
+
+    Drawn, since tasks often stand data set after data set, or kind by kind in turns: the first so
+    many would be of one set, and every second one of half the kinds.
+    """
+    if not 0 < count < len(items):
+        return items
+    order = Permutation(len(items), 0)
+    return [items[i] for i in sorted(order[place] for place in range(count))]
 
 
 class Permutation:

@@ -6,8 +6,9 @@ A parser never fails. It says what to send to the engine and whether the respons
 import re
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from typing import NamedTuple
+
+from agentgym_envs.addresses import named
 
 ANY_SEARCH = "search[<your query>]"  # how verl-agent lists a search bar
 _IDEOGRAPH = re.compile("[\u4e00-\u9fff]")
@@ -31,8 +32,11 @@ def text(response: str, admissible: tuple[str, ...]) -> Parsed:
     action = response.strip()
     if not admissible:
         return Parsed(action, bool(action))
-    searches = ANY_SEARCH in admissible and re.fullmatch(r"search\[.+\]", action, re.DOTALL)
-    return Parsed(action, action in admissible or bool(searches))
+    return Parsed(action, action in admissible or _is_search(action, admissible))
+
+
+def _is_search(action: str, admissible: tuple[str, ...]) -> bool:
+    return ANY_SEARCH in admissible and bool(re.fullmatch(r"search\[.+\]", action, re.DOTALL))
 
 
 def line(response: str, admissible: tuple[str, ...]) -> Parsed:
@@ -100,11 +104,10 @@ PARSERS: dict[str, Parser | str] = {
 def find_parser(name: str) -> Parser:
     """A built-in parser by name, or anyone's by address ("my_lab.parsing:last_line").
 
-    Raises ValueError when there is none of that name.
+    Raises ValueError when there is none of that name, and what `named` does.
     """
     if ":" in name:
-        module, _, function = name.partition(":")
-        return getattr(import_module(module), function)
+        return named(name, "the parser")
     if name not in PARSERS:
         raise ValueError(
             f"no parser {name!r}; built in: {', '.join(PARSERS)}; yours: 'package.module:function'"

@@ -10,10 +10,11 @@ beside its environment (or anywhere: give the path). Two layouts are made from i
 import re
 import string
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 from agentgym_envs.types import Advice, Turn
 
@@ -49,6 +50,8 @@ class PromptStyle:
     `admissible_item` and `admissible_join` render the admissible actions, without those in `hide`.
     `history` is how many past turns `later` shows; where that makes the text longer than
     `longest` characters, `first` is used in its stead (0: no limit).
+    `stop` are texts that end a reply (see `cut`); `settings` are arguments that the environment's
+    constructor must have for this style.
     """
 
     first: str
@@ -65,13 +68,15 @@ class PromptStyle:
     admissible_item: str = "'{action}'"
     admissible_join: str = "\n "
     hide: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, known in _FIELDS.items():
             used = {
-                field
-                for _, field, _, _ in string.Formatter().parse(getattr(self, name))
-                if field is not None
+                placeholder
+                for _, placeholder, _, _ in string.Formatter().parse(getattr(self, name))
+                if placeholder is not None
             }
             if used - known:
                 raise ValueError(
@@ -129,6 +134,29 @@ class PromptStyle:
             goal=goal, observation=observation, admissible=self._actions(admissible)
         )
 
+    def cut(self, response: str) -> str:
+        """The response up to and with the first `stop` text in it; the earlier in `stop`, the more
+        it counts, wherever it stands."""
+        for text in self.stop:
+            end = response.find(text)
+            if end >= 0:
+                return response[: end + len(text)]
+        return response
+
+    def fitted(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Constructor arguments of an environment that is talked to in this style.
+
+        The style's parser, unless the settings name one, and its own settings. Raises ValueError
+        where those given are others.
+        """
+        for name, value in self.settings.items():
+            if settings.get(name, value) != value:
+                raise ValueError(
+                    f"this prompt style is for {name} = {value!r}, and the settings say "
+                    f"{settings[name]!r}: choose another style, or leave {name} out"
+                )
+        return {"parser": self.parser, **self.settings, **settings}
+
     def written(self, advice: Advice) -> str:
         """An expert's advice as the reply that this style's parser reads.
 
@@ -156,7 +184,8 @@ class PromptStyle:
 
 
 def load_style(name: str, folder: str = "") -> PromptStyle:
-    """A style by name, from the environment's `prompt_folder` ("package:folder"), or by file path.
+    """A style by name, from the environment's `prompt_folder` ("package:folder"), of any package
+    ("package:folder/name"), or by file path.
 
     Raises ValueError naming the file and what is wrong with it.
     """
@@ -165,12 +194,17 @@ def load_style(name: str, folder: str = "") -> PromptStyle:
         if not path.is_file():
             raise ValueError(f"no prompt style file {name}")
         return _read(path.read_text(encoding="utf-8"), name)
+    if ":" in name:
+        folder, _, name = name.rpartition("/")
     package, _, inside = folder.partition(":")
     home = files(package).joinpath(inside) if package else None
     known = sorted(p.name[:-5] for p in home.iterdir() if p.name.endswith(".toml")) if home else []
     if home is None or name not in known:
         listed = ", ".join(known) or "none"
-        raise ValueError(f"no prompt style {name!r}; built in: {listed}; yours: a path to a .toml")
+        raise ValueError(
+            f"no prompt style {name!r}; built in: {listed}; yours: a path to a .toml, or a file in "
+            "the environment's `prompt_folder`"
+        )
     return _read(home.joinpath(name + ".toml").read_text(encoding="utf-8"), name)
 
 
@@ -179,11 +213,12 @@ def _read(text: str, name: str) -> PromptStyle:
         key: value.strip("\n") if isinstance(value, str) else value
         for key, value in tomllib.loads(text).items()
     }
-    known = {field.name for field in fields(PromptStyle)}
+    known = {one.name for one in fields(PromptStyle)}
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"prompt style {name}: unknown key {unknown[0]!r}; known: {sorted(known)}")
+    lists = {key: tuple(values[key]) for key in ("hide", "stop") if key in values}
     try:
-        return PromptStyle(**{**values, "hide": tuple(values.get("hide", ()))})
+        return PromptStyle(**{**values, **lists})
     except TypeError as error:
         raise ValueError(f"prompt style {name}: {error}") from error

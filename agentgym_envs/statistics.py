@@ -1,8 +1,9 @@
 """How sure a success rate is."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from agentgym_envs.types import Episode, Verdict
 
@@ -47,15 +48,20 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """Success over all episodes and by kind of task; the share of invalid turns."""
+    """Success over all episodes and by kind of task; the share of invalid turns; averages of the
+    environment's own (`TextEnv.aggregates`)."""
 
     overall: Rate
     by_kind: dict[str, Rate]
     invalid_share: float
+    aggregates: Mapping[str, Rate] = field(default_factory=dict)
 
 
-def summarise(judged: Sequence[tuple[Episode, Verdict]]) -> Summary:
-    """Count each judged episode once. Raises ValueError when there is none."""
+def summarise(judged: Sequence[tuple[Episode, Verdict]], env: Any = None) -> Summary:
+    """Count each judged episode once. Raises ValueError when there is none.
+
+    env: a TextEnv or its class, whose own averages are wanted, too.
+    """
     if not judged:
         raise ValueError("there are no episodes to summarise")
     kinds = sorted({episode.task.kind for episode, _ in judged})
@@ -64,6 +70,7 @@ def summarise(judged: Sequence[tuple[Episode, Verdict]]) -> Summary:
         overall=_rate(judged, lambda kind: True),
         by_kind={kind: _rate(judged, kind.__eq__) for kind in kinds if kind},
         invalid_share=sum(not turn.valid for turn in turns) / max(len(turns), 1),
+        aggregates={} if env is None else env.aggregates(judged),
     )
 
 

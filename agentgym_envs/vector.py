@@ -5,16 +5,20 @@ returns corrupt text; this one hands strings over as they are. An environment co
 so there is no need for a process each.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from operator import index
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ResetNeeded
-from gymnasium.spaces import Space
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from agentgym_envs.core import TextEnv
+from agentgym_envs.columns import Columns
+from agentgym_envs.core import ENDS, TextEnv
 
 
 class Call(NamedTuple):
@@ -24,12 +28,19 @@ class Call(NamedTuple):
     args: tuple[Any, ...] = ()
     kwargs: Mapping[str, Any] = {}  # read, never written
 
+    def to(self, env: TextEnv) -> Any:
+        """What it gives; an attribute that cannot be called is an answer itself."""
+        found = getattr(env, self.method)
+        return found(*self.args, **self.kwargs) if callable(found) else found
+
 
 class TextVectorEnv(VectorEnv):
     """`num_envs` environments of `env_type`; a subclass names the type.
 
-    Observations and actions are tuples with one entry an environment. What environment i does
-    depends on its own seed and actions only, never on how many there are.
+    Actions are a sequence with one entry an environment, observations a tuple of such; with
+    `observation_mode="dict"` they are a dictionary with an entry an environment under each key, as
+    Gymnasium batches dictionaries. Infos: see `Columns`. What environment i does depends on its own
+    seed and actions only, never on how many there are.
 
     autoreset_mode DISABLED (default, right for groups of episodes): an environment that has ended
     keeps its last observation; its action must be None until it is reset, with
@@ -38,9 +49,14 @@ class TextVectorEnv(VectorEnv):
 
     `reset(seed=s)` seeds environment i with s + i; a list gives each its own. `options["task_id"]`
     is one id for all, or a sequence with one each.
+
+    What a caller gets wrong (an action that is no text, an unknown task) raises before anything is
+    played. Where an environment itself fails, those that were asked to play have no episode then,
+    until they are reset.
     """
 
     env_type: ClassVar[type[TextEnv]]
+    _spec: EnvSpec | None = None
 
     def __init__(
         self,
@@ -52,8 +68,9 @@ class TextVectorEnv(VectorEnv):
         self._begin(num_envs, autoreset_mode)
         self.envs = [self.env_type(**settings) for _ in range(num_envs)]
         first = self.envs[0]
-        spaces = first.observation_space, first.action_space
-        self._describe(self.env_type, *spaces, first.render_mode)
+        self._describe(
+            self.env_type, first.observation_space, first.action_space, first.render_mode
+        )
 
     def _begin(self, num_envs: int, autoreset_mode: AutoresetMode | str) -> None:
         if num_envs < 1:
@@ -63,17 +80,19 @@ class TextVectorEnv(VectorEnv):
             raise ValueError("autoreset_mode is 'Disabled' or 'NextStep'; SAME_STEP is not offered")
         self.num_envs = num_envs
         self.autoreset_mode = mode
+        self._columns: Columns | None = None  # known from the first infos on
+        # Of each environment. Lists, because they are written one by one.
         self._observations: list[Any] = [None] * num_envs
-        self._infos: list[dict[str, Any]] = [{} for _ in range(num_envs)]
-        self._ended = np.ones(num_envs, dtype=bool)
-        self._terminated = np.zeros(num_envs, dtype=bool)
-        self._truncated = np.zeros(num_envs, dtype=bool)
+        self._infos: list[dict[str, Any]] = [{}] * num_envs
+        self._begun = [False] * num_envs
+        self._terminated = [False] * num_envs
+        self._truncated = [False] * num_envs
 
     def _describe(
         self,
         kind: type[TextEnv],
-        observation: Space[Any],
-        action: Space[str],
+        observation: spaces.Space[Any],
+        action: spaces.Space[str],
         render_mode: str | None,
     ) -> None:
         self.metadata = {**kind.metadata, "autoreset_mode": self.autoreset_mode}
@@ -82,63 +101,90 @@ class TextVectorEnv(VectorEnv):
         self.observation_space = batch_space(observation, self.num_envs)
         self.action_space = batch_space(action, self.num_envs)
 
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What `gym.make_vec` was given, such that it becomes JSON."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, spec: EnvSpec | None) -> None:  # type: ignore[override]
+        if spec is not None and "autoreset_mode" in spec.kwargs:
+            spec.kwargs["autoreset_mode"] = self.autoreset_mode.value
+        self._spec = spec
+
     def reset(
         self,
         *,
         seed: int | Sequence[int | None] | None = None,
         options: dict[str, Any] | None = None,
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Start an episode in every environment, or in those of `options["reset_mask"]`."""
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start an episode in every environment, or in those of `options["reset_mask"]`.
+
+        Raises ResetNeeded where the others have no episode yet.
+        """
         options = dict(options or {})
-        mask = self._mask(options.pop("reset_mask", None))
-        seeds = self._spread(
-            seed if not isinstance(seed, int) else [seed + i for i in range(self.num_envs)], "seed"
-        )
+        places = self._places(options.pop("reset_mask", None))
+        seeds = self._seeds(seed)
         task_ids = self._spread(options.pop("task_id", None), "options['task_id']")
-        calls = {}
-        for i in map(int, np.flatnonzero(mask)):
-            own = options if task_ids[i] is None else {**options, "task_id": task_ids[i]}
-            calls[i] = Call("reset", kwargs={"seed": seeds[i], "options": own})
-        for i, result in self._play(calls).items():
-            self._observations[i], self._infos[i] = result
-        self._ended[mask] = self._terminated[mask] = self._truncated[mask] = False
-        return tuple(self._observations), self._gather(mask)
+        asked = {
+            i: options if task_ids[i] is None else {**options, "task_id": task_ids[i]}
+            for i in places
+        }
+        self._play({i: Call("chosen", (own,)) for i, own in asked.items() if own})  # or raises
+        return self._started(
+            {
+                i: Call("reset", kwargs={"seed": seeds[i], "options": own})
+                for i, own in asked.items()
+            }
+        )
+
+    def restore(self, snapshots: Sequence[bytes | None]) -> tuple[Any, dict[str, Any]]:
+        """Go back to where `call("snapshot")` took these; None leaves an environment as it is.
+
+        Raises what `TextEnv.restore` does, ResetNeeded where the others have no episode yet.
+        """
+        given = self._spread(snapshots, "snapshots")
+        places = self._places(np.array([one is not None for one in given]))
+        return self._started({i: Call("restore", (given[i],)) for i in places})
 
     def step(
         self, actions: Sequence[str | None]
-    ) -> tuple[tuple[Any, ...], np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    ) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """One turn in every environment that has not ended."""
-        if len(actions) != self.num_envs:
-            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
-        turns = ((i, self._turn(i, action)) for i, action in enumerate(actions))
-        calls = {i: call for i, call in turns if call is not None}
-        rewards = np.zeros(self.num_envs)
-        played = np.zeros(self.num_envs, dtype=bool)
-        for i, result in self._play(calls).items():
-            played[i] = True
-            if calls[i].method == "reset":
-                self._observations[i], self._infos[i] = result
-                self._terminated[i] = self._truncated[i] = False
-            else:
-                self._observations[i], rewards[i] = result[0], result[1]
-                self._terminated[i], self._truncated[i], self._infos[i] = result[2:]
-        self._ended = self._terminated | self._truncated
-        return (
-            tuple(self._observations),
-            rewards,
-            self._terminated.copy(),
-            self._truncated.copy(),
-            self._gather(played),
-        )
+        turns, resets = self._asked(actions)
+        shown, infos = self._observations, self._infos
+        rewards = [0.0] * self.num_envs
+        terminated, truncated = self._terminated, self._truncated
+        self._prepare(turns)
+        with self._whole([*turns, *resets]) as played:
+            stepped, restarted = self._advance(turns, resets)
+            for i, result in zip(turns, stepped, strict=True):
+                shown[i], rewards[i], terminated[i], truncated[i], infos[i] = result
+            for i, result in zip(resets, restarted, strict=True):
+                shown[i], infos[i] = result
+                terminated[i] = truncated[i] = False
+            columns = self._gather(played)
+        ends = np.array(terminated), np.array(truncated)
+        return self._batched(), np.array(rewards), *ends, columns
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """A method of every environment, or an attribute: `call("snapshot")`, `call("episode")`.
 
-        One that plays (`step`, `restore`) is unknown here: an environment that it ends is then
-        taken for one that has not ended, and the other way round.
+        One that plays (`step`, `reset`) is unknown here: an environment that it ends is then taken
+        for one that has not ended, and the other way round.
         """
         calls = {i: Call(name, args, kwargs) for i in range(self.num_envs)}
         return tuple(self._play(calls).values())
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of every environment."""
+        return self.call(name)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Set an attribute of every environment: a list or tuple has one value for each."""
+        each = values if isinstance(values, list | tuple) else [values] * self.num_envs
+        given = self._spread(each, "values")
+        self._play({i: Call("__setattr__", (name, value)) for i, value in enumerate(given)})
 
     def render(self) -> tuple[Any, ...]:
         return self.call("render")
@@ -147,35 +193,122 @@ class TextVectorEnv(VectorEnv):
         for env in self.envs:
             env.close()
 
-    def _turn(self, i: int, action: str | None) -> Call | None:
-        """What environment i is asked to do, None where it rests. Raises ResetNeeded."""
-        if not self._ended[i]:
-            if action is None:
-                raise ResetNeeded(f"environment {i} has not ended: it needs an action, got None")
-            return Call("step", (action,))
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP:
-            return Call("reset")
-        if action is not None:
-            raise ResetNeeded(
-                f"environment {i} has ended: reset it with options['reset_mask'], "
-                "or pass None as its action"
-            )
-        return None
+    # Where the environments are: a pool has them elsewhere.
 
     def _play(self, calls: Mapping[int, Call]) -> dict[int, Any]:
         """What each environment answers, in order."""
-        return {i: answered(self.envs[i], call) for i, call in calls.items()}
+        return {i: call.to(self.envs[i]) for i, call in calls.items()}
 
-    def _mask(self, mask: Any) -> np.ndarray:
+    def _prepare(self, turns: Mapping[int, str]) -> None:
+        """See `TextEnv.prepare`. Where it fails, nothing has been played."""
+        if turns:
+            self.env_type.prepare([self.envs[i] for i in turns], list(turns.values()))
+
+    def _advance(
+        self, turns: Mapping[int, str], resets: Sequence[int]
+    ) -> tuple[Iterable[Any], Iterable[Any]]:
+        """What the steps of some environments and the resets of others give, each in order."""
+        envs = self.envs
+        return [envs[i].step(said) for i, said in turns.items()], [envs[i].reset() for i in resets]
+
+    # Inside.
+
+    def _asked(self, actions: Sequence[str | None]) -> tuple[dict[int, str], list[int]]:
+        """Who plays a turn, with which action, and who is reset; the others rest."""
+        if len(actions) != self.num_envs:
+            raise ValueError(f"{len(actions)} actions for {self.num_envs} environments")
+        turns: dict[int, str] = {}
+        resets: list[int] = []
+        ends = zip(self._begun, self._terminated, self._truncated, strict=True)
+        for i, (action, (begun, terminated, truncated)) in enumerate(
+            zip(actions, ends, strict=True)
+        ):
+            if not begun:
+                raise ResetNeeded(f"environment {i} has no episode: call reset()")
+            if not (terminated or truncated):
+                turns[i] = self._spoken(i, action)
+            elif self.autoreset_mode is AutoresetMode.NEXT_STEP:
+                resets.append(i)
+            elif action is not None:
+                raise ResetNeeded(
+                    f"environment {i} has ended: reset it with options['reset_mask'], "
+                    "or pass None as its action"
+                )
+        return turns, resets
+
+    def _spoken(self, i: int, action: str | None) -> str:
+        if action is None:
+            raise ResetNeeded(f"environment {i} has not ended: it needs an action, got None")
+        if not isinstance(action, str):
+            raise TypeError(f"environment {i}: an action is a str, got {type(action).__name__}")
+        return action
+
+    def _started(self, calls: Mapping[int, Call]) -> tuple[Any, dict[str, Any]]:
+        """Observations and infos after calls that begin an episode somewhere."""
+        for i, begun in enumerate(self._begun):
+            if not begun and i not in calls:
+                raise ResetNeeded(f"environment {i} has no episode: reset it as well")
+        with self._whole(list(calls)) as places:
+            for i, result in self._play(calls).items():
+                self._observations[i], self._infos[i] = result
+                self._terminated[i], self._truncated[i] = ENDS[self._infos[i]["stop_reason"]]
+            columns = self._gather(places)
+        for i in places:
+            self._begun[i] = True
+        return self._batched(), columns
+
+    @contextmanager
+    def _whole(self, places: list[int]) -> Iterator[list[int]]:
+        """These environments play; where that fails, none of them has an episode any more."""
+        try:
+            yield places
+        except BaseException:
+            for i in places:
+                self._begun[i] = False
+            raise
+
+    def _batched(self) -> Any:
+        """The observations, as the observation space has them."""
+        if not isinstance(self.single_observation_space, spaces.Dict):
+            return tuple(self._observations)
+        listed = {
+            key: tuple(one[key] for one in self._observations)
+            for key in self.single_observation_space
+        }
+        return {**listed, "turn": np.array(listed["turn"])}
+
+    def _gather(self, places: list[int]) -> dict[str, Any]:
+        """The infos of these environments, in columns."""
+        present = np.zeros(self.num_envs, dtype=bool)
+        present[places] = True
+        infos = [self._infos[i] for i in sorted(places)]
+        if self._columns is None:
+            self._columns = Columns(infos[0])
+        return self._columns.of(infos, present)
+
+    def _places(self, mask: Any) -> list[int]:
+        """Those of a mask, or all of them."""
         if mask is None:
-            return np.ones(self.num_envs, dtype=bool)
+            return list(range(self.num_envs))
         mask = np.asarray(mask)
         if mask.shape != (self.num_envs,) or mask.dtype != np.bool_:
             raise ValueError(
                 f"options['reset_mask'] must be {self.num_envs} booleans, "
                 f"got {mask.dtype} {mask.shape}"
             )
-        return mask
+        return np.flatnonzero(mask).tolist()
+
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """One seed for all, counted up, or one each."""
+        try:
+            seeds: list[int | None] = [index(seed) + i for i in range(self.num_envs)]
+        except TypeError:
+            each = self._spread(seed, "seed")
+            seeds = [None if one is None else index(one) for one in each]
+        for one in seeds:
+            if one is not None and one < 0:
+                raise ValueError(f"a seed is 0 or more, got {one}")
+        return seeds
 
     def _spread(self, value: Any, name: str) -> list[Any]:
         if value is None or isinstance(value, str):
@@ -184,35 +317,3 @@ class TextVectorEnv(VectorEnv):
         if len(values) != self.num_envs:
             raise ValueError(f"{name} has {len(values)} entries for {self.num_envs} environments")
         return values
-
-    def _gather(self, present: np.ndarray) -> dict[str, Any]:
-        """Gymnasium's vector infos: an array a key, and `_key` saying who has it."""
-        return _columns(
-            [info if here else None for info, here in zip(self._infos, present, strict=True)]
-        )
-
-
-def answered(env: TextEnv, call: Call) -> Any:
-    """What a call gives; an attribute that cannot be called is an answer itself."""
-    found = getattr(env, call.method)
-    return found(*call.args, **call.kwargs) if callable(found) else found
-
-
-def _columns(infos: list[dict[str, Any] | None]) -> dict[str, Any]:
-    """One array a key; who has no info has False, 0 or None there. Objects stay as they are."""
-    present = np.array([info is not None for info in infos])
-    given = [info for info in infos if info is not None]
-    columns: dict[str, Any] = {}
-    for key in given[0] if given else ():
-        kinds = {type(info[key]) for info in given}
-        values = [None if info is None else info[key] for info in infos]
-        columns["_" + key] = present.copy()
-        if kinds == {dict}:
-            columns[key] = _columns(values)
-        elif kinds == {bool}:
-            columns[key] = np.array([value is True for value in values])
-        elif kinds <= {int, float}:
-            columns[key] = np.array([0 if value is None else value for value in values])
-        else:
-            columns[key] = np.fromiter(values, dtype=object, count=len(values))
-    return columns

@@ -24,11 +24,13 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reply:
-    """What the model says; content None with a refusal is how some endpoints decline."""
+    """What the model says; content None with a refusal is how some endpoints decline. usage: None
+    counts words."""
 
     content: str | None
     finish_reason: str = "stop"
     refusal: str | None = None
+    usage: dict[str, int | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._failed(said)
             return
         reply = said if isinstance(said, Reply) else Reply(said)
-        usage = _usage(body["messages"], reply)
+        usage = _usage(body["messages"], reply) if reply.usage is None else reply.usage
         if body.get("stream"):
             self._stream(body, reply, usage)
             return
@@ -155,7 +157,7 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "message": message, "finish_reason": reply.finish_reason}
         self._json(200, _envelope("chat.completion", body, [choice], usage=usage))
 
-    def _stream(self, body: dict[str, Any], reply: Reply, usage: dict[str, int]) -> None:
+    def _stream(self, body: dict[str, Any], reply: Reply, usage: dict[str, int | None]) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -220,7 +222,7 @@ def _envelope(
     }
 
 
-def _usage(messages: list[Message], reply: Reply) -> dict[str, int]:
+def _usage(messages: list[Message], reply: Reply) -> dict[str, int | None]:
     """Words stand for tokens."""
     read = sum(len(str(message["content"]).split()) for message in messages)
     said = len((reply.content or "").split())

@@ -3,7 +3,7 @@
 About 40 ms a step and half a second to two seconds a start, where the native engine needs
 microseconds. It is here for comparison: what the official stack says is what is right. It plays
 the games that the native engine plays, since a file with an unknown domain or grammar is refused
-when it is read. Needs the extra: pip install 'agentgym-envs[alfworld]'.
+when it is read. Needs the extra [alfworld].
 """
 
 import contextlib
@@ -18,6 +18,7 @@ from agentgym_envs.alfworld.game import Game
 from agentgym_envs.alfworld.goals import Goal, read_goal
 from agentgym_envs.alfworld.pddl import read_problem
 from agentgym_envs.alfworld.world import Worlds
+from agentgym_envs.extras import install
 
 # The planner's translator and TextWorld's parsers keep state in modules, sys.argv and sys.stdout.
 _ONE_AT_A_TIME = threading.Lock()
@@ -109,7 +110,7 @@ def _open() -> Any:
     except ImportError as error:
         raise ImportError(
             f"the textworld engine needs the official ALFWorld stack ({error}): "
-            "pip install 'agentgym-envs[alfworld]'"
+            f"{install('alfworld')}"
         ) from error
     return AlfredDemangler()(PddlEnv(textworld.EnvInfos(won=True, admissible_commands=True)))
 

@@ -9,17 +9,19 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from agentgym_envs.prompts import Message
+from agentgym_envs.prompts import Message, PromptStyle
 
 Tokens = tuple[int, ...]
 _MARK = "\u2060agentgym\u2060"  # stands for a text while a chat template is taken apart
+_OPEN_TAG = re.compile(r"<(\w+)>(?!.*</\1>).*", re.DOTALL)
 
 
 class ChatTokens:
     """The chat template of one Hugging Face tokenizer, taken apart.
 
-    stop: the token that ends a reply. Raises ValueError where the tokenizer has no chat template,
-    or nothing says how a reply ends.
+    stop: the token that the template ends a reply with. stops: all that are known to end one, for a
+    sampler; a model's `generation_config.eos_token_id` may name more. Raises ValueError where the
+    tokenizer has no chat template, or nothing says how a reply ends.
     """
 
     def __init__(self, tokenizer: Any) -> None:
@@ -27,10 +29,13 @@ class ChatTokens:
             raise ValueError("the tokenizer has no chat template: use an instruction-tuned model")
         self.tokenizer = tokenizer
         # Some tokenizers (Llama 3's) have special tokens that they do not list as such.
-        added = tokenizer.added_tokens_decoder.values()
-        unlisted = [token.content for token in added if token.special]
+        added = tokenizer.added_tokens_decoder.items()
+        unlisted = {token.content: place for place, token in added if token.special}
         self._special = _any_of([*tokenizer.all_special_tokens, *unlisted])
+        self._special_ids = frozenset({*tokenizer.all_special_ids, *unlisted.values()})
         self.stop = self._closing_token()
+        end = tokenizer.eos_token_id
+        self.stops: Tokens = (self.stop,) if end in (None, self.stop) else (self.stop, end)
 
     def opening(self, messages: Sequence[Message]) -> Tokens:
         """A prompt: the messages, and the opening of the reply."""
@@ -69,14 +74,56 @@ class ChatTokens:
             )
         return pieces[1], pieces[2]
 
+    @cached_property
+    def prefill(self) -> str:
+        """What the template has written of a reply when it opens one, "" with most templates.
+
+        It is a tag that is open then: models that always think find `<think>` written, and go on
+        behind it. (A block that is closed again is the template's own, and no part of the reply.)
+        """
+        asked = {"role": "user", "content": "?"}
+        earlier = [asked, {"role": "assistant", "content": _MARK}, asked]
+        try:
+            before, _, _ = self._templated(earlier, opened=False).partition(_MARK)
+        except ValueError:  # it takes no history, and so shows no reply's beginning
+            return ""
+        opened = self._templated([asked], opened=True)
+        found = _OPEN_TAG.search(opened[len(before) :]) if opened.startswith(before) else None
+        return found[0] if found else ""
+
     def written(self, text: str) -> Tokens:
         """A reply that somebody else wrote, as the tokens a model would have sampled."""
-        return (*self.encoded(text), self.stop)
+        rest = text.removeprefix(self.prefill)
+        if rest == text:
+            rest = text.removeprefix(self.prefill.rstrip())
+        return (*self.encoded(rest), self.stop)
 
     def said(self, reply: Sequence[int]) -> str:
-        """A reply's tokens as text, without the stop token at its end."""
-        tokens = reply[:-1] if reply and reply[-1] == self.stop else reply
-        return str(self.tokenizer.decode(list(tokens), skip_special_tokens=False))
+        """A reply's tokens as text: behind `prefill`, and without the special tokens at its end."""
+        end = len(reply)
+        while end and reply[end - 1] in self._special_ids:
+            end -= 1
+        decoded = self.tokenizer.decode(list(reply[:end]), skip_special_tokens=False)
+        return self.prefill + str(decoded)
+
+    def kept(self, reply: Sequence[int], style: PromptStyle) -> int:
+        """How many of a reply's tokens there are up to what ends it in this style: all, mostly."""
+        if not style.stop:
+            return len(reply)
+        said = self.said(reply)
+        cut = style.cut(said)
+        return len(reply) if cut == said else self.tokens_of(reply, len(cut))
+
+    def tokens_of(self, reply: Sequence[int], characters: int) -> int:
+        """How many of a reply's tokens it takes to say the first so many characters of `said`."""
+        low, high = 0, len(reply)
+        while low < high:
+            middle = (low + high) // 2
+            if len(self.said(reply[:middle])) >= characters:
+                high = middle
+            else:
+                low = middle + 1
+        return low
 
     def plain(self, text: str) -> str:
         """Text that holds no special token: a shop's page must not end the user's message.

@@ -49,9 +49,11 @@ class Conversation:
     def take(self, response: str) -> list[Message]:
         """Play one turn. Returns the messages that are new for the model, none after the end.
 
-        In a chat that is one user message; in turns, the whole fresh prompt. Raises ResetNeeded
+        A response that goes on behind what ends one in this style (`PromptStyle.stop`) is cut. In
+        a chat that is one user message; in turns, the whole fresh prompt. Raises ResetNeeded
         after the end.
         """
+        response = self.style.cut(response)
         _, reward, self.terminated, self.truncated, self.info = self.env.step(response)
         self.rewards.append(reward)
         goal, scene = self.env.task.goal, self.env.scene

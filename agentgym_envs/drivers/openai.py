@@ -14,7 +14,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentgym_envs.drivers.asking import Asker, EndpointError, Reply, Usage, client_of
+from agentgym_envs.core import TextEnv
+from agentgym_envs.drivers.asking import (
+    Asker,
+    EndpointError,
+    Refused,
+    Reply,
+    TooLong,
+    Usage,
+    client_of,
+)
 from agentgym_envs.drivers.conversation import Conversation
 from agentgym_envs.drivers.setup import Setup
 from agentgym_envs.drivers.transcript import Transcript
@@ -26,6 +35,8 @@ from agentgym_envs.types import Episode, Verdict, content_hash
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+PATIENCE = 600.0  # seconds: rate limits are by the minute, and servers take minutes to start
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatEpisode:
@@ -33,8 +44,9 @@ class ChatEpisode:
 
     chats: one in the chat layout, one a turn in the turns layout; each ends with the model's
     reply. rewards, seconds (from request to reply): one a turn. stop_reason: the environment's,
-    or "length" where the endpoint had no room for the next prompt; the latter is truncation, and
-    the verdict is of the turns that were played.
+    or "length" where the endpoint had no room for a later prompt, or "refused" where it would not
+    answer one, in the words of `refusal`; these two are truncation, and the verdict is of the turns
+    that were played.
     """
 
     episode: Episode
@@ -46,6 +58,7 @@ class ChatEpisode:
     stop_reason: str
     usage: Usage
     seconds: tuple[float, ...]
+    refusal: str = ""
 
     @property
     def reward(self) -> float:
@@ -64,10 +77,14 @@ class ChatEpisode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndpointSummary(Summary):
-    """A Summary, what it cost, and how many episodes ended for which reason."""
+    """A Summary, what it cost, and how many episodes ended for which reason.
+
+    refused: the tasks that the endpoint would not answer, and its words.
+    """
 
     usage: Usage
     stop_reasons: Mapping[str, int]
+    refused: Mapping[str, str]
 
 
 async def openai_episode(
@@ -77,40 +94,51 @@ async def openai_episode(
     *,
     task_id: str | None = None,
     seed: int | None = None,
+    patience: float = PATIENCE,
     **sampling: Any,
 ) -> ChatEpisode:
     """Play one episode; the environment acts in a thread, so that others play on meanwhile.
 
-    task_id, seed: as for `Conversation.begin`. sampling: sent with every request as
-    `chat.completions.create` names it (temperature, max_tokens, extra_body).
+    task_id, seed: as for `Conversation.begin`. patience: seconds for which a request that fails is
+    tried again, see `Asker`. sampling: sent with every request as `chat.completions.create` names
+    it (temperature, max_tokens, extra_body).
 
-    A reply that is empty, missing or a refusal is a turn with the response "". What fails on the
-    way is tried again `client.max_retries` times, then EndpointError is raised. So it is where the
-    first prompt is longer than the model's context.
+    A reply that is empty, missing or filtered is a turn with the response "". Raises EndpointError
+    where the endpoint answers nobody.
     """
-    asker = Asker(client, model, sampling)
+    asker = Asker(client, model, sampling, patience)
+    return await _episode(conversation, asker, task_id, seed)
+
+
+async def _episode(
+    conversation: Conversation, asker: Asker, task_id: str | None, seed: int | None
+) -> ChatEpisode:
     messages = await asyncio.to_thread(conversation.begin, task_id=task_id, seed=seed)
     chats: list[tuple[Message, ...]] = []
     replies: list[Reply] = []
+    cut = refusal = ""
     while not conversation.over:
-        reply = await asker.ask(messages, first=not replies)
-        if reply is None:
+        try:
+            reply = await asker.ask(messages)
+        except Refused as refused:
+            full = isinstance(refused, TooLong) and replies
+            cut, refusal = ("length", "") if full else ("refused", str(refused))
             break
         replies.append(reply)
         chats.append((*messages, {"role": "assistant", "content": reply.text}))
         await asyncio.to_thread(conversation.take, reply.text)
         messages = conversation.messages
-    cut = not conversation.over
     return ChatEpisode(
         episode=conversation.episode,
         verdict=conversation.verdict,
         chats=tuple(chats if conversation.layout == "turns" else chats[-1:]),
         rewards=tuple(conversation.rewards),
         terminated=conversation.terminated,
-        truncated=conversation.truncated or cut,
-        stop_reason="length" if cut else conversation.info["stop_reason"],
+        truncated=conversation.truncated or bool(cut),
+        stop_reason=cut or conversation.info["stop_reason"],
         usage=sum((reply.usage for reply in replies), Usage()),
         seconds=tuple(reply.seconds for reply in replies),
+        refusal=refusal,
     )
 
 
@@ -126,7 +154,7 @@ def play_openai(
     max_tokens: int | None = None,
     extra: Mapping[str, Any] | None = None,
     concurrency: int = 16,
-    retries: int = 6,
+    patience: float = PATIENCE,
     timeout: float = 600.0,
     transcript: str | Path | None = None,
     on_episode: Callable[[int, int], None] | None = None,
@@ -136,17 +164,22 @@ def play_openai(
     task_ids: None is the whole split. seed: each episode's. api_key: None is OPENAI_API_KEY, or
     none at all. temperature, max_tokens (of a reply): None leaves them to the endpoint. extra:
     more of a request's body, as the endpoint names it (top_p, seed, chat_template_kwargs).
-    retries: after failures of the connection, statuses 408, 409, 429 and 5xx, and unreadable
-    answers, with growing pauses. timeout: seconds for one reply.
+    patience: seconds for which a request that fails is tried again, see `Asker`; the pauses are
+    those of all. timeout: seconds for one reply.
+
+    A request that is refused while others are answered ends its episode ("refused"), and no other.
+    It counts, as it stands, in this call's summary; it is not in the transcript, and so the same
+    call plays it again.
 
     transcript: a .jsonl file with a line for each episode: its record (`read_episodes` reads it),
     verdict, messages, rewards, ends, usage, seconds, and the settings under "run". Where it is
     there already, only tasks that it lacks are played, and the summary is of both.
     on_episode: called with how many of the tasks are done, and how many there are.
 
-    Raises EndpointError when the endpoint is gone (what was played is in the transcript),
-    ValueError for a transcript of other settings, KeyError for an unknown task. Starts an event
-    loop: in a notebook call it by `await asyncio.to_thread(play_openai, ...)`.
+    Raises EndpointError when the endpoint answers nobody, once the episodes that it does answer are
+    over (they are in the transcript); ValueError for a transcript of other settings, OSError for
+    one that another call is writing, KeyError for an unknown task. Starts an event loop: in a
+    notebook call it by `await asyncio.to_thread(play_openai, ...)`.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, got {concurrency}")
@@ -161,18 +194,13 @@ def play_openai(
         "model": model,
         "request": {**sampling, **(extra or {})},
     }
-    log = Transcript(transcript, run)
-    _Run(
-        setup=setup,
-        seed=seed,
-        client=client_of(base_url, api_key, retries, timeout),
-        model=model,
-        sampling={**sampling, "extra_body": dict(extra)} if extra else sampling,
-        concurrency=concurrency,
-        log=log,
-        on_episode=on_episode or (lambda done, wanted: None),
-    ).play(wanted)
-    return _summary([log.records[task_id] for task_id in wanted])
+    with Transcript(transcript, run) as log:
+        client = client_of(base_url, api_key, timeout)
+        body = {**sampling, "extra_body": dict(extra)} if extra else sampling
+        asker = Asker(client, model, body, patience, answers=bool(log.records))
+        played = _Run(setup, seed, client, asker, concurrency, log, on_episode)
+        played.play(wanted)
+        return _summary(env, wanted, log.records, played.refused)
 
 
 def _chosen(task_ids: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
@@ -185,42 +213,54 @@ def _chosen(task_ids: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
     return tuple(named)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Run:
-    """All the episodes of one call, and what they share."""
+    """All the episodes of one call, and what they share.
 
-    setup: Setup
-    seed: int
-    client: "AsyncOpenAI"
-    model: str
-    sampling: Mapping[str, Any]
-    concurrency: int
-    log: Transcript
-    on_episode: Callable[[int, int], None]
+    refused: those that the endpoint would not answer to their end, by task.
+    """
+
+    def __init__(
+        self,
+        setup: Setup,
+        seed: int,
+        client: "AsyncOpenAI",
+        asker: Asker,
+        concurrency: int,
+        log: Transcript,
+        on_episode: Callable[[int, int], None] | None,
+    ) -> None:
+        self._setup, self._seed = setup, seed
+        self._client, self._asker, self._concurrency = client, asker, concurrency
+        self._log, self._on_episode = log, on_episode or (lambda done, wanted: None)
+        self._failed: EndpointError | None = None
+        self.refused: dict[str, ChatEpisode] = {}
 
     def play(self, wanted: Sequence[str]) -> None:
-        try:
-            asyncio.run(self._play(wanted))
-        except EndpointError as error:
-            done = sum(task_id in self.log.records for task_id in wanted)
+        """Play those of the tasks that the log lacks. Raises EndpointError."""
+        asyncio.run(self._play(wanted))
+        failed = self._failed
+        if failed is None and self.refused and not self._asker.answers:
+            failed = EndpointError(next(iter(self.refused.values())).refusal)
+        if failed is not None:
+            done = sum(task_id in self._log.records for task_id in wanted)
             kept = (
-                f"; {done} of {len(wanted)} episodes are in {self.log.path}, and the same call "
+                f"; {done} of {len(wanted)} episodes are in {self._log.path}, and the same call "
                 "goes on from there"
-                if self.log.path
+                if self._log.path
                 else "; nothing was kept: name a transcript to go on from"
             )
-            raise EndpointError(f"{error}{kept}") from error
+            raise EndpointError(f"{failed}{kept}") from failed
 
     async def _play(self, wanted: Sequence[str]) -> None:
-        missing = [task_id for task_id in wanted if task_id not in self.log.records]
-        left, players = iter(missing), min(self.concurrency, len(missing))
+        missing = [task_id for task_id in wanted if task_id not in self._log.records]
+        left, players = iter(missing), min(self._concurrency, len(missing))
         done = count(len(wanted) - len(missing))
-        self.on_episode(next(done), len(wanted))
+        self._on_episode(next(done), len(wanted))
         # As many threads as episodes: an environment may wait for a server of its own.
         with ThreadPoolExecutor(max(players, 1)) as threads:
             asyncio.get_running_loop().set_default_executor(threads)
             try:
-                async with self.client, asyncio.TaskGroup() as group:
+                async with self._client, asyncio.TaskGroup() as group:
                     for _ in range(players):
                         group.create_task(self._player(left, done, len(wanted)))
             except ExceptionGroup as several:
@@ -228,19 +268,21 @@ class _Run:
                 raise first from first.__cause__
 
     async def _player(self, left: Iterator[str], done: Iterator[int], wanted: int) -> None:
-        """One environment, which plays what is left until nothing is."""
-        conversation = await asyncio.to_thread(self.setup.conversation)
+        """One environment, which plays what is left until nothing is, or the endpoint is gone."""
+        conversation = await asyncio.to_thread(self._setup.conversation)
         for task_id in left:
-            played = await openai_episode(
-                conversation,
-                self.client,
-                self.model,
-                task_id=task_id,
-                seed=self.seed,
-                **self.sampling,
-            )
-            self.log.add(task_id, _record(played))
-            self.on_episode(next(done), wanted)
+            try:
+                played = await _episode(conversation, self._asker, task_id, self._seed)
+            except EndpointError as error:
+                self._failed = self._failed or error
+                break
+            if played.refusal:
+                self.refused[task_id] = played
+            else:
+                self._log.add(task_id, _record(played))
+            self._on_episode(next(done), wanted)
+            if self._failed:
+                break
         conversation.env.close()
 
 
@@ -257,13 +299,21 @@ def _record(played: ChatEpisode) -> dict[str, Any]:
     }
 
 
-def _summary(records: Sequence[Mapping[str, Any]]) -> EndpointSummary:
-    judged = [(from_record(dict(one)), Verdict(**one["verdict"])) for one in records]
-    counted = summarise(judged)
+def _summary(
+    env: TextEnv,
+    wanted: Sequence[str],
+    records: Mapping[str, Mapping[str, Any]],
+    refused: Mapping[str, ChatEpisode],
+) -> EndpointSummary:
+    found = [_record(refused[id]) if id in refused else records[id] for id in wanted]
+    judged = [(from_record(dict(one)), Verdict(**one["verdict"])) for one in found]
+    counted = summarise(judged, env)
     return EndpointSummary(
         overall=counted.overall,
         by_kind=counted.by_kind,
         invalid_share=counted.invalid_share,
-        usage=sum((Usage(**one["usage"]) for one in records), Usage()),
+        aggregates=counted.aggregates,
+        usage=sum((Usage(**one["usage"]) for one in found), Usage()),
         stop_reasons=dict(sorted(Counter(episode.stop_reason for episode, _ in judged).items())),
+        refused={task_id: played.refusal for task_id, played in refused.items()},
     )

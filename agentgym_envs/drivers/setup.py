@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.drivers.conversation import Conversation
+from agentgym_envs.fitting import demand_fit
 from agentgym_envs.prompts import PromptStyle, load_style
-from agentgym_envs.registration import importable
+from agentgym_envs.registration import importable, maker_of
 
 Layout = Literal["chat", "turns"]
 Row = dict[str, Any]
@@ -41,9 +41,12 @@ class Setup:
         return style_of(self.env_id, self.prompt)
 
     def make(self) -> TextEnv:
-        """A new environment. Raises TypeError where the id is not a TextEnv's."""
-        settings = {"parser": self.style.parser, **self.settings}
-        return make_text_env(self.env_id, settings)
+        """A new environment.
+
+        Raises TypeError where the id is not a TextEnv's, ValueError where the settings contradict
+        the prompt style's.
+        """
+        return make_text_env(self.env_id, self.style.fitted(self.settings))
 
     def conversation(self) -> Conversation:
         """A new environment, as a chat."""
@@ -87,8 +90,14 @@ class Setup:
 
 
 def make_text_env(env_id: str, settings: Mapping[str, Any]) -> TextEnv:
-    """`gym.make` without wrappers. Raises TypeError where the id is not a TextEnv's."""
-    env = gym.make(importable(env_id), **settings).unwrapped
+    """`gym.make` without wrappers.
+
+    Raises TypeError where the id is not a TextEnv's, and naming a setting that is unknown, missing
+    or of the wrong type, before anything is made; else what the constructor raises.
+    """
+    name = importable(env_id)
+    demand_fit(env_id, _kind(env_id), {**gym.spec(name).kwargs, **settings})
+    env = gym.make(name, **settings).unwrapped
     if not isinstance(env, TextEnv):
         raise TypeError(f"{env_id} is a {type(env).__name__}, not a TextEnv")
     return env
@@ -99,8 +108,12 @@ def style_of(env_id: str, name: str) -> PromptStyle:
 
     Raises ValueError where there is none of that name, TypeError where the id is not a TextEnv's.
     """
-    entry_point = gym.spec(importable(env_id)).entry_point
-    kind = load_env_creator(entry_point) if isinstance(entry_point, str) else entry_point
+    return load_style(name, getattr(_kind(env_id), "prompt_folder", ""))
+
+
+def _kind(env_id: str) -> Any:
+    """What makes the environment. Raises TypeError where that is another class than a TextEnv."""
+    kind = maker_of(env_id)
     if isinstance(kind, type) and not issubclass(kind, TextEnv):
         raise TypeError(f"{env_id} is a {kind.__name__}, not a TextEnv")
-    return load_style(name, getattr(kind, "prompt_folder", ""))
+    return kind

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from gymnasium.error import ResetNeeded
 
+from agentgym_envs.core import TextEnv
 from agentgym_envs.drivers.chat_tokens import ChatTokens, Tokens
 from agentgym_envs.drivers.conversation import Conversation
 from agentgym_envs.types import Episode, Verdict
@@ -118,7 +119,8 @@ class TokenConversation:
     def take(self, reply: Sequence[int], logprobs: Sequence[float] | None = None) -> Tokens:
         """Play the reply sampled behind `prompt`. Returns the next prompt, empty after the end.
 
-        reply: its tokens, the stop token included where one was sampled. logprobs: one a token.
+        reply: its tokens, the stop token included where one was sampled; those behind what ends a
+        reply in this style (`PromptStyle.stop`) are dropped. logprobs: one a token.
         Raises ResetNeeded after the end, ValueError where the log-probs do not fit.
         """
         if self._full:
@@ -126,7 +128,8 @@ class TokenConversation:
         told = [0.0] * len(reply) if logprobs is None else logprobs
         if len(told) != len(reply):
             raise ValueError(f"{len(reply)} tokens have {len(told)} log-probs")
-        said = _Said(self.prompt, tuple(map(int, reply)), tuple(map(float, told)))
+        kept = self.tokens.kept(reply, self.conversation.style)
+        said = _Said(self.prompt, tuple(map(int, reply[:kept])), tuple(map(float, told[:kept])))
         news = self.conversation.take(self.tokens.said(said.reply))
         self._said.append(said)
         if self.conversation.over:
@@ -162,6 +165,18 @@ class TokenConversation:
         if self.conversation.layout == "chat":
             return (_row(self._said, 0),)
         return tuple(_row([said], place) for place, said in enumerate(self._said))
+
+
+def prepare(talks: Sequence[TokenConversation], replies: Sequence[Sequence[int]]) -> None:
+    """Let environments do together what their next turns need, before each takes its reply."""
+    groups: dict[type[TextEnv], tuple[list[TextEnv], list[str]]] = {}
+    for talk, reply in zip(talks, replies, strict=True):
+        env = talk.conversation.env
+        envs, said = groups.setdefault(type(env), ([], []))
+        envs.append(env)
+        said.append(talk.conversation.style.cut(talk.tokens.said(reply)))
+    for kind, (envs, said) in groups.items():
+        kind.prepare(envs, said)
 
 
 def _row(said: Sequence[_Said], first_turn: int) -> TokenRow:

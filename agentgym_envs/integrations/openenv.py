@@ -21,7 +21,7 @@ from typing import Any
 
 from agentgym_envs.drivers.setup import make_text_env
 from agentgym_envs.integrations.needs import require
-from agentgym_envs.integrations.openenv_package import package_name
+from agentgym_envs.registration import package_name
 from agentgym_envs.serve.hosted import state_of
 from agentgym_envs.serve.messages import observation_of
 from agentgym_envs.serve.server import describe

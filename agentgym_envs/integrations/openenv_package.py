@@ -5,7 +5,6 @@ Needs no openenv to write it.
 
 import json
 import pprint
-import re
 from collections.abc import Mapping
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -13,7 +12,8 @@ from typing import Any
 
 from agentgym_envs.core import TextEnv
 from agentgym_envs.drivers.setup import make_text_env
-from agentgym_envs.registration import importable
+from agentgym_envs.extras import NAME, requirement
+from agentgym_envs.registration import package_name, summary_of
 
 _MANIFEST = """\
 spec_version: 1
@@ -167,15 +167,19 @@ def export_package(
     settings: Mapping[str, Any] | None = None,
     *,
     sessions: int = 64,
+    name: str | None = None,
+    source: str | None = None,
 ) -> str:
     """Write the package into a new or empty folder; returns its name.
 
     env_id, settings: as for `gym.make`; the settings must be JSON. sessions: of its server, at the
-    same time. `openenv validate FOLDER` passes; it starts nothing, because the manifest declares no
-    image to build.
+    same time. name: None takes the environment's id. source: where pip finds agentgym-envs, see
+    `extras.requirement`; its Dockerfile needs that where no index does. `openenv validate FOLDER`
+    passes; it starts nothing, because the manifest declares no image to build.
 
     Raises FileExistsError for a folder that holds something, TypeError for settings that are not
-    JSON, ValueError for fewer than 1 session, and what making the environment raises.
+    JSON, ValueError for fewer than 1 session and for a name that no module can have, and what
+    making the environment raises.
     """
     if sessions < 1:
         raise ValueError(f"sessions should be 1 or more, got {sessions}")
@@ -184,7 +188,13 @@ def export_package(
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: name a new folder")
-    words = _words(env, env_id, plain, sessions)
+    needs = requirement("serve", source), _distribution(env), "openenv>=0.10,<0.11"
+    words = {
+        **_words(env, env_id, package_name(env_id, name)),
+        "settings": pprint.pformat(plain, sort_dicts=False),
+        "sessions": sessions,
+        "dependencies": ", ".join(f'"{one}"' for one in needs if one != NAME),
+    }
     env.close()
     for path, text in {
         "openenv.yaml": _MANIFEST,
@@ -203,28 +213,21 @@ def export_package(
     return words["name"]
 
 
-def package_name(env_id: str) -> str:
-    """An id as the name of a package: "AgentGym/WebShop-v0" is `agentgym_webshop_v0`."""
-    return re.sub(r"\W+", "_", importable(env_id).lower()).strip("_")
-
-
-def _words(env: TextEnv, env_id: str, settings: dict[str, Any], sessions: int) -> dict[str, Any]:
-    name = package_name(env_id)
+def _distribution(env: TextEnv) -> str:
+    """What pip calls the package that the environment is from."""
     home = type(env).__module__.partition(".")[0]
-    ours = packages_distributions().get(home, [home])[0]
-    needs = dict.fromkeys(("agentgym-envs[serve]", ours, "openenv>=0.10,<0.11"))
-    needs.pop("agentgym-envs", None)
+    return packages_distributions().get(home, [home])[0]
+
+
+def _words(env: TextEnv, env_id: str, name: str) -> dict[str, Any]:
     return {
         "env_id": env_id,
         "name": name,
         "dashed": name.replace("_", "-"),
         "version": f"{env.version}.0.0",
-        "about": (type(env).__doc__ or "").strip().partition("\n")[0],
+        "about": summary_of(env_id),
         "lowest": 0.0 - env.invalid_penalty,
         "highest": float(env.reward_scale),
         "split": json.dumps(env.tasks.task(env.tasks.ids[0]).split or "all"),
         "tasks": len(env.tasks.ids),
-        "settings": pprint.pformat(settings, sort_dicts=False),
-        "sessions": sessions,
-        "dependencies": ", ".join(f'"{one}"' for one in needs),
     }

@@ -29,7 +29,7 @@ from agentgym_envs.integrations.needs import require
 from agentgym_envs.order import Permutation
 from agentgym_envs.prompts import Message
 
-require("tinker-cookbook", (0, 5), (0, 7))
+require("tinker-cookbook", (0, 5), (0, 6))
 
 import chz  # noqa: E402 (tinker-cookbook brings it)
 from tinker_cookbook.completers import StopCondition  # noqa: E402

@@ -3,13 +3,13 @@
 Needs neither verifiers nor the environment's data.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agentgym_envs.drivers.setup import Setup
-from agentgym_envs.registration import importable
+from agentgym_envs.extras import requirement
+from agentgym_envs.registration import package_name
 
 _MODULE = '''"""{env_id} for verifiers: `vf-eval {name}`.
 
@@ -46,11 +46,14 @@ name = "{name}"
 version = "0.1.0"
 description = "{env_id} for verifiers"
 requires-python = ">=3.11"
-dependencies = ["agentgym-envs", "verifiers>=0.4,<0.5"]
+dependencies = ["{requirement}", "verifiers>=0.4,<0.5"]
 
 [build-system]
 requires = ["hatchling"]
 build-backend = "hatchling.build"
+
+[tool.hatch.metadata]
+allow-direct-references = true
 
 [tool.hatch.build.targets.wheel]
 only-include = ["{module}.py"]
@@ -63,16 +66,21 @@ pip install -e .
 vf-eval {name} -m MODEL -n 20 --client.base-url http://localhost:8000/v1 --no-push
 ```
 
-`{module}.py` holds the settings.
+`{module}.py` holds the settings. pip looks for `{requirement}`: install agentgym-envs first, or
+export with `--source` where an index does not have it.
 """
 
 
-def export_package(setup: Setup, folder: str | Path) -> str:
+def export_package(
+    setup: Setup, folder: str | Path, *, name: str | None = None, source: str | None = None
+) -> str:
     """Write a package that makes `setup` known to verifiers; returns its name for `vf-eval`.
 
-    The name comes from the environment's id: "AgentGym/WebShop-v0" is `agentgym-webshop-v0`.
-    Raises ValueError for a layout or prompt style that cannot be played, and FileExistsError where
-    the folder holds something already.
+    name: None takes the environment's id: "AgentGym/WebShop-v0" is `agentgym-webshop-v0`. source:
+    where pip finds agentgym-envs, see `extras.requirement`.
+
+    Raises ValueError for a layout or prompt style that cannot be played and for a name that no
+    module can have, and FileExistsError where the folder holds something already.
     """
     if setup.layout != "chat":
         raise ValueError(f"verifiers keeps the whole chat: layout {setup.layout!r} has no place")
@@ -80,13 +88,14 @@ def export_package(setup: Setup, folder: str | Path) -> str:
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty: name a new folder")
-    module = re.sub(r"\W+", "_", importable(setup.env_id).lower()).strip("_")
+    module = package_name(setup.env_id, name)
     words = {
         "env_id": setup.env_id,
         "module": module,
         "name": module.replace("_", "-"),
         "prompt": setup.prompt,
         "settings": _written(setup.settings),
+        "requirement": requirement(source=source),
     }
     folder.mkdir(parents=True, exist_ok=True)
     texts = {f"{module}.py": _MODULE, "pyproject.toml": _PROJECT, "README.md": _README}

@@ -9,7 +9,7 @@ from agentgym_envs.integrations.needs import require
 from agentgym_envs.pools.worker import Shard, WorkerDied
 from agentgym_envs.vector import Call
 
-require("ray", (2, 40), (3, 0))
+require("ray", (2, 60), (2, 61))
 
 ray: Any = import_module("ray")
 

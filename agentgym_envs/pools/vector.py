@@ -1,18 +1,18 @@
 """A TextVectorEnv whose environments live in workers."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import gymnasium as gym
-from gymnasium.envs.registration import load_env_creator
 from gymnasium.vector import AutoresetMode
 
 from agentgym_envs.core import TextEnv
+from agentgym_envs.fitting import demand_fit
 from agentgym_envs.pools.process import ProcessWorker
 from agentgym_envs.pools.worker import Worker
-from agentgym_envs.registration import importable
+from agentgym_envs.registration import entry, importable
 from agentgym_envs.vector import Call, TextVectorEnv
 
 _PATIENCE = 5.0  # seconds that workers have to end when the pool is closed
@@ -27,9 +27,9 @@ class ShardedVectorEnv(TextVectorEnv):
     started. There is no `envs`: `call` reaches them; what goes there and comes back must pickle.
 
     env_id: a registered TextEnv, "module:Namespace/Name-v0" for one that a module registers.
-    worker: what starts one, see `Worker`. Raises what the environment's constructor raises, and
-    WorkerDied, from any method but `close`, when a worker is gone. After any error out of `reset`
-    or `step`, workers may have played on: reset all environments.
+    worker: what starts one, see `Worker`. Raises TypeError, before one is started, for a setting
+    that the environment does not take; what its constructor raises; and WorkerDied, from any method
+    but `close`, when a worker is gone.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class ShardedVectorEnv(TextVectorEnv):
             raise ValueError(f"workers must be at least 1, got {workers}")
         self._begin(num_envs, autoreset_mode)
         kind, registered = _found(env_id)
+        demand_fit(env_id, kind, {**registered, **settings})
         self.places = _shares(num_envs, min(workers, num_envs))
         address = f"{kind.__module__}:{kind.__qualname__}"
         try:
@@ -66,6 +67,16 @@ class ShardedVectorEnv(TextVectorEnv):
         for worker in self._workers:
             worker.end(max(0.0, deadline - time.monotonic()))
         self._workers.clear()
+
+    def _prepare(self, turns: Mapping[int, str]) -> None:
+        """Workers do it, each for its own."""
+
+    def _advance(
+        self, turns: Mapping[int, str], resets: Sequence[int]
+    ) -> tuple[list[Any], list[Any]]:
+        steps = {i: Call("step", (action,)) for i, action in turns.items()}
+        answers = self._play({**steps, **{i: Call("reset") for i in resets}})
+        return [answers[i] for i in turns], [answers[i] for i in resets]
 
     def _play(self, calls: Mapping[int, Call]) -> dict[int, Any]:
         """The results by environment, in order. The error of the first that fails is raised, once
@@ -100,7 +111,7 @@ def _found(env_id: str) -> tuple[type[TextEnv], dict[str, Any]]:
     """The class behind an id and its registered settings, as `gym.make_vec` would find them."""
     spec = gym.spec(importable(env_id))
     point = spec.vector_entry_point
-    kind = load_env_creator(point) if isinstance(point, str) else point
+    kind = entry(env_id, point)
     if not (isinstance(kind, type) and issubclass(kind, TextVectorEnv)):
         raise ValueError(f"{spec.id} has no TextVectorEnv: register it with register_text_env")
     return kind.env_type, spec.kwargs

@@ -1,13 +1,13 @@
 """What a pool asks of its workers, and what runs inside one."""
 
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 from gymnasium import spaces
 
+from agentgym_envs.addresses import named
 from agentgym_envs.core import TextEnv
-from agentgym_envs.vector import Call, answered
+from agentgym_envs.vector import Call
 
 
 class WorkerDied(RuntimeError):
@@ -61,17 +61,19 @@ class Shard:
 
     def make(self, env_type: str, settings: Mapping[str, Any], count: int) -> Shown:
         """Make them. Raises what the constructor raises."""
-        module, _, name = env_type.partition(":")
-        kind = import_module(module)
-        for part in name.split("."):
-            kind = getattr(kind, part)
-        self._envs = [kind(**settings) for _ in range(count)]  # type: ignore[operator]
+        kind = named(env_type, "the environment")
+        self._envs = [kind(**settings) for _ in range(count)]
         first = self._envs[0]
         return Shown(first.observation_space, first.action_space, first.render_mode)
 
     def call(self, calls: Sequence[tuple[int, Call]]) -> list[Any]:
-        """The results, in order."""
-        return [answered(self._envs[place], call) for place, call in calls]
+        """The results, in order; turns are prepared together."""
+        turns = [
+            (self._envs[place], call.args[0]) for place, call in calls if call.method == "step"
+        ]
+        if turns:
+            type(turns[0][0]).prepare([env for env, _ in turns], [said for _, said in turns])
+        return [call.to(self._envs[place]) for place, call in calls]
 
     def close(self) -> None:
         for env in self._envs:

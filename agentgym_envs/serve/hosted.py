@@ -1,10 +1,14 @@
 """One environment, asked by messages."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
-from agentgym_envs.core import TextEnv
+from agentgym_envs.core import ENDS, TextEnv
+from agentgym_envs.episodes import to_record
 from agentgym_envs.serve.messages import (
+    Find,
+    Look,
     Request,
     Reset,
     Restore,
@@ -14,23 +18,16 @@ from agentgym_envs.serve.messages import (
     observation_message,
     observation_of,
     snapshot_message,
+    task_message,
 )
 from agentgym_envs.spaces import Unicode
 
-# `info["stop_reason"]` of an episode that was restored after its end.
-_ENDS = {"": (False, False), "done": (True, False), "max_turns": (False, True)}
-
 
 class Hosted:
-    """What a session holds: an environment and the name of its episode.
-
-    make: opens the environment; called once, and again after a restore that failed, because an
-    environment is nowhere then.
-    """
+    """What a session holds: an environment, opened by `make`, and the name of its episode."""
 
     def __init__(self, make: Callable[[], TextEnv], env_id: str) -> None:
-        self._make, self._env_id = make, env_id
-        self._env = make()
+        self._env_id, self._env = env_id, make()
         self._episode_id: str | None = None
         self._info: Mapping[str, Any] = {}
 
@@ -49,9 +46,14 @@ class Hosted:
             case Snapshot():
                 return snapshot_message(self._env.snapshot())
             case Restore(snapshot, episode_id):
-                observation, info = self._restored(snapshot)
+                self._episode_id, self._info = None, {}
+                observation, info = self._env.restore(snapshot)
                 self._episode_id = episode_id
-                return self._shown(observation, info, None, *_ENDS[info["stop_reason"]])
+                return self._shown(observation, info, None, *ENDS[info["stop_reason"]])
+            case Find(task_id):
+                return task_message(self._env.tasks.task(task_id))
+            case Look(what):
+                return {"type": what, "data": self._looked(what)}
             case _:
                 raise TypeError(f"{type(request).__name__} is not for an environment")
 
@@ -69,16 +71,21 @@ class Hosted:
         self._info = info
         return observation_message(observation_of(observation, info, terminated, truncated), reward)
 
-    def _restored(self, snapshot: bytes) -> tuple[Any, Mapping[str, Any]]:
-        whole = False
-        try:
-            restored = self._env.restore(snapshot)
-            whole = True
-        finally:
-            if not whole:
-                self._env.close()
-                self._env, self._info, self._episode_id = self._make(), {}, None
-        return restored
+    def _looked(self, what: str) -> dict[str, Any]:
+        env = self._env
+        match what:
+            case "about":
+                return {"parser": env.parser, "tasks": len(env.tasks.ids)}
+            case "tasks":
+                return {"ids": list(env.tasks.ids)}
+            case "turns":
+                return {"turns": to_record(env.episode)["turns"]}
+            case "verdict":
+                return asdict(env.verify(env.episode))
+            case "advice" if env.info_level == "debug":
+                advice = env.advise()
+                return {"advice": advice and asdict(advice)}
+        raise ValueError("the expert is not asked here: serve with --set info_level=debug")
 
     def _state(self) -> dict[str, Any]:
         return state_of(self._env, self._env_id, self._episode_id, self._info)

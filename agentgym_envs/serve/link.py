@@ -72,25 +72,31 @@ class Link:
         """
         message = json.dumps({"type": kind} if data is None else {"type": kind, "data": data})
         try:
+            answered, content = self._exchanged(message)
+        except BaseException:
+            self.close()  # an answer that still comes would be taken for the next message's
+            raise
+        if answered == "error":
+            raise self._error(content)
+        return content
+
+    def _exchanged(self, message: str) -> tuple[str, dict[str, Any]]:
+        """Type and data of the answer."""
+        try:
             with contextlib.suppress(self._closed):  # why, may have been said before
                 self._socket.send(message)
             answer = json.loads(self._socket.recv(timeout=self._timeout))
-            answered, content = answer["type"], dict(answer["data"])
+            return answer["type"], dict(answer["data"])
         except self._closed as closed:
-            self._ended = True
             if closed.rcvd is not None and closed.rcvd.code == _TOO_LARGE:
                 raise ValueError(
                     f"{self._url} takes no message of {len(message)} characters"
                 ) from None
             raise Lost(f"the connection ended ({closed})") from closed
         except TimeoutError:
-            self.close()
             raise RemoteError(f"{self._url} gave no answer in {self._timeout:g} s") from None
         except (ValueError, KeyError, TypeError) as error:
             raise RemoteError(f"{self._url} speaks another language: {error!r}") from error
-        if answered == "error":
-            raise self._error(content)
-        return content
 
     def close(self) -> None:
         """Hang up. In a forked process: only let go of the parent's socket."""

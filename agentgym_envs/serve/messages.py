@@ -1,23 +1,33 @@
-"""What clients and servers say to each other: OpenEnv's messages, and two of our own.
+"""What clients and servers say to each other: OpenEnv's messages, and some of our own.
 
     {"type": "reset", "data": {"seed", "episode_id", "task_id", "options"}}    all may be left out
     {"type": "step", "data": {"text"}}
     {"type": "state"}
     {"type": "snapshot"}                                                       ours
     {"type": "restore", "data": {"snapshot", "episode_id"}}                    ours
+    {"type": "task", "data": {"task_id"}}                                      ours
+    {"type": "about"}, "tasks", "turns", "verdict", "advice"                   ours
     {"type": "close"}
 
-Answers: `observation` (to reset, step, restore), `state`, `snapshot`, and `error` with a code:
-INVALID_JSON, UNKNOWN_TYPE, VALIDATION_ERROR, EXECUTION_ERROR, CAPACITY_REACHED, FACTORY_ERROR or
-SESSION_ERROR. Any text is an action: what a policy gets wrong is a turn and never an error.
+Answers: `observation` (to reset, step, restore), `error`, and else of the type that was asked for.
+An error has a code: INVALID_JSON, UNKNOWN_TYPE, VALIDATION_ERROR, EXECUTION_ERROR,
+CAPACITY_REACHED, FACTORY_ERROR or SESSION_ERROR. Any text is an action: what a policy gets wrong is
+a turn and never an error.
+
+Our own are over WebSockets only. `about`: {"parser", "tasks" (how many)}. `tasks`: {"ids"}. `task`:
+what the public may know of one. `turns`: {"turns"}, those of the episode so far. `verdict`: what
+the verifier says of it. `advice`: what the expert would do, where the server tells such things.
 """
 
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+
+from agentgym_envs.types import Task
 
 MAX_ID = 255  # characters of an episode's name
 ACTION_FIELDS = ("text", "metadata")
@@ -66,11 +76,26 @@ class Restore:
 
 
 @dataclass(frozen=True, slots=True)
+class Find:
+    """Ask about one task, whichever is played."""
+
+    task_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask for something else that changes nothing, by its name."""
+
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class Close:
     """End the session."""
 
 
-Request = Reset | Step | State | Snapshot | Restore | Close
+Request = Reset | Step | State | Snapshot | Restore | Find | Look | Close
+LOOKS = ("about", "tasks", "turns", "verdict", "advice")
 
 
 def read_message(text: str) -> Request:
@@ -138,12 +163,26 @@ def _read_restore(data: Mapping[str, Any]) -> Restore:
     return Restore(snapshot, _episode_id(data.get("episode_id")))
 
 
-_READERS = {
+def _read_find(data: Mapping[str, Any]) -> Find:
+    _only(data, ("task_id",), "task")
+    if not isinstance(data.get("task_id"), str):
+        raise _invalid(f"a task_id is a text, got {_kind(data.get('task_id'))}")
+    return Find(data["task_id"])
+
+
+def _read_look(what: str, data: Mapping[str, Any]) -> Look:
+    _only(data, (), what)
+    return Look(what)
+
+
+_READERS: dict[str, Callable[[Mapping[str, Any]], Request]] = {
     "reset": _read_reset,
     "step": read_action,
     "state": lambda data: _bare(State(), data),
     "snapshot": lambda data: _bare(Snapshot(), data),
     "restore": _read_restore,
+    "task": _read_find,
+    **{what: partial(_read_look, what) for what in LOOKS},
     "close": lambda data: _bare(Close(), data),
 }
 
@@ -178,6 +217,12 @@ def observation_message(observation: Mapping[str, Any], reward: float | None) ->
 def snapshot_message(snapshot: bytes) -> dict[str, Any]:
     """The answer to snapshot."""
     return {"type": "snapshot", "data": {"snapshot": base64.b64encode(snapshot).decode()}}
+
+
+def task_message(task: Task) -> dict[str, Any]:
+    """The answer to task: all of it but the answer and the expert's actions."""
+    names = ("id", "goal", "split", "kind", "facts", "hash")
+    return {"type": "task", "data": {name: getattr(task, name) for name in names}}
 
 
 def error_message(code: str, message: str, kind: str | None = None) -> dict[str, Any]:

@@ -6,10 +6,10 @@
     GET  /health     {"status", "sessions", "most_sessions"}
     GET  /metadata, /schema, /docs
 
-OpenEnv's clients and checks work with it. Needs fastapi, uvicorn and websockets
-(`pip install "agentgym-envs[serve]"`).
+OpenEnv's clients and checks work with it. Needs the extra [serve]: fastapi, uvicorn and websockets.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from agentgym_envs.endpoint import (
     needed,
     run,
 )
+from agentgym_envs.registration import summary_of
 from agentgym_envs.serve.hosted import Hosted
 from agentgym_envs.serve.over_http import add_routes
 from agentgym_envs.serve.over_socket import converse
@@ -105,7 +106,8 @@ def make_app(
     token: str | None = None,
     limits: Limits | None = None,
 ) -> Any:
-    """The FastAPI application, for a server of your own. It belongs to one event loop.
+    """The FastAPI application, for a server of your own. It belongs to one event loop. Without a
+    token it answers to this machine's own names only.
 
     The environment is made once to see that it can be. Raises what that raises, and ValueError for
     an empty token or one that is not ASCII.
@@ -126,14 +128,16 @@ def make_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(sessions.watch())
         yield
+        watch.cancel()
         sessions.close_all()
 
     app = FastAPI(title=env_id, version=_API_VERSION, lifespan=lifespan)
     app.state.sessions = sessions
     if token is not None:
         app.add_middleware(BearerToken, token=checked_token(token))
-    app.add_middleware(OwnPagesOnly)
+    app.add_middleware(OwnPagesOnly, any_host=token is not None)
     add_routes(app, sessions, metadata, limits.message)
 
     @app.websocket("/ws")
@@ -145,8 +149,7 @@ def make_app(
 
 def describe(env: TextEnv, env_id: str) -> dict[str, Any]:
     """What OpenEnv's `/metadata` tells of an environment."""
-    said = (type(env).__doc__ or type(env).__name__).strip().partition("\n")[0]
     return {
-        **{"name": env_id, "description": said, "version": env.version},
+        **{"name": env_id, "description": summary_of(env_id), "version": env.version},
         **dict.fromkeys(("readme_content", "author", "documentation_url")),
     }

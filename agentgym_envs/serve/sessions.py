@@ -21,6 +21,9 @@ _log = logging.getLogger("agentgym_envs.serve")
 MISTAKES = (ValueError, KeyError, TypeError, ResetNeeded)
 
 
+_WATCH_EVERY = 60.0  # seconds
+
+
 class Full(RuntimeError):
     """As many sessions are open as the server allows."""
 
@@ -110,8 +113,8 @@ class Session:
 class Sessions:
     """All sessions of a server, at most `limit`; unused ones end after `idle` seconds.
 
-    Those without a connection are looked through whenever one is opened or asked for. Belongs to
-    one event loop.
+    Those without a connection are looked through whenever one is opened or asked for, and while
+    `watch` runs. Belongs to one event loop.
     """
 
     def __init__(
@@ -173,6 +176,12 @@ class Sessions:
         """End a session; what it is asked already is done first."""
         if self._sessions.pop(session.id, None) is not None:
             session.end()
+
+    async def watch(self) -> None:
+        """End unused sessions although nobody asks for one, until this is cancelled."""
+        while True:
+            await asyncio.sleep(min(self.idle / 4, _WATCH_EVERY))
+            self._expire()
 
     def close_all(self) -> None:
         for session in list(self._sessions.values()):

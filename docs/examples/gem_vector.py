@@ -1,6 +1,6 @@
 """Three WebShop episodes at once through GEM, with GEM's wrapper that shows the whole history.
 
-pip install agentgym-envs gem-llm
+pip install -e . gem-llm
 python docs/examples/gem_vector.py
 """
 

@@ -1,6 +1,6 @@
 """Play ALFWorld with a model behind any OpenAI-compatible endpoint (vLLM, SGLang, Ollama, ...).
 
-    pip install "agentgym-envs[openai]"
+    pip install -e '.[openai]'
     python openai_endpoint.py --base-url http://localhost:8000/v1 --model Qwen/Qwen3-4B
 
 First one episode, turn by turn; then twenty at once, with a transcript. A key, where the endpoint

@@ -1,6 +1,6 @@
 """OpenEnv's client plays ALFWorld on a server, typed and one method a message.
 
-pip install "agentgym-envs[serve]" "openenv>=0.10,<0.11"
+pip install -e '.[serve]' "openenv>=0.10,<0.11"
 python docs/examples/openenv_play.py
 
 Another language or another stack: the same server answers OpenEnv's generic client.

@@ -1,6 +1,6 @@
 """An environment on a server, played as any Gymnasium environment.
 
-pip install "agentgym-envs[serve]"
+pip install -e '.[serve]'
 python docs/examples/remote.py
 
 On two machines: `agentgym-envs serve AgentGym/ALFWorld-v0 --host 0.0.0.0 --token SECRET` there,

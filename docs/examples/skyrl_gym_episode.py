@@ -1,6 +1,6 @@
 """An episode of ALFWorld through skyrl-gym, and the data set SkyRL trains on.
 
-pip install agentgym-envs skyrl-gym pyarrow
+pip install -e . skyrl-gym pyarrow
 python docs/examples/skyrl_gym_episode.py
 """
 

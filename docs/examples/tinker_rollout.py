@@ -1,6 +1,6 @@
 """A group of Search-QA episodes through tinker-cookbook's own rollout, and the data it trains on.
 
-    pip install agentgym-envs tinker-cookbook
+    pip install -e . "tinker-cookbook>=0.5,<0.6"
     python docs/examples/tinker_rollout.py
 
 To train, hand the same builder to the cookbook:

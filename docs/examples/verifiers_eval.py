@@ -1,6 +1,6 @@
 """Evaluate a model on WebShop with verifiers' own `vf-eval`.
 
-    pip install agentgym-envs "verifiers>=0.4,<0.5"
+    pip install -e . "verifiers>=0.4,<0.5"
     python verifiers_eval.py http://localhost:8000/v1 MODEL
 
 The address is any OpenAI-compatible endpoint's; its key is read from MODEL_KEY. The same by hand:

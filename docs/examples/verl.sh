@@ -5,7 +5,7 @@
 # verl's own worker with this agent loop, its `compute_advantage` and its loss with our algorithms,
 # its data set on these files and its settings with these overlays. Its training loop is its own.
 #
-#   pip install "verl[vllm]==0.9.1" "agentgym-envs[train]"
+#   pip install "verl[vllm]==0.9.1" -e '.[train]'
 #   ALGORITHM=atod STUDENT=Qwen/Qwen3-1.7B TEACHER=path/to/trained-4B bash docs/examples/verl.sh
 #
 # ALGORITHM: grpo, gigpo, opd, tcod, sod, atod.  TASKS: the first so many; default: all.

@@ -15,6 +15,7 @@ from agentgym_envs.cli import app, main
 
 ALFWORLD = "AgentGym/ALFWorld-v0"
 PANTRY = "pantry:Pantry/Honey-v0"
+REMOTE = "AgentGym/Remote-v0"
 TINY = ("--set", "difficulty=tiny", "--set", 'games={"train": 6}')
 
 
@@ -36,8 +37,46 @@ def game():
     return library.game(library.ids("train")[0])
 
 
-def test_list_names_what_is_registered():
-    assert ALFWORLD in run("list").stdout.splitlines()
+def listed(*modules):
+    """What `list` says of each environment."""
+    done = run("list", *modules)
+    return dict(line.split(None, 1) for line in done.stdout.splitlines()), done.stderr
+
+
+def test_list_names_each_environment_and_says_what_it_is():
+    told, _ = listed()
+    ours = {"ALFWorld", "WebShop", "SearchQA", "Remote"}
+    assert {f"AgentGym/{name}-v0" for name in ours} <= set(told)
+    assert told[ALFWORLD].startswith("Find, carry, clean,")
+    assert not any("CartPole" in env_id for env_id in told)
+
+
+def test_list_names_those_of_other_modules_as_they_are_made():
+    told, _ = listed("pantry")
+    assert told[PANTRY].startswith("Closed cupboards.")
+    assert isinstance(CliRunner().invoke(app, ["list", "nowhere_at_all"]).exception, ImportError)
+
+
+def test_list_finds_those_of_installed_packages(tmp_path, monkeypatch):
+    """A package says in its metadata which module registers its environments."""
+    home = tmp_path / "attic-1.0.dist-info"
+    home.mkdir()
+    home.joinpath("METADATA").write_text("Metadata-Version: 2.1\nName: attic\nVersion: 1.0\n")
+    home.joinpath("entry_points.txt").write_text(
+        "[agentgym_envs.environments]\nattic = attic\nbroken = attic_broken\n"
+    )
+    tmp_path.joinpath("attic.py").write_text(
+        "from agentgym_envs import register_text_env\n"
+        "from pantry.env import PantryEnv\n"
+        "class AtticEnv(PantryEnv):\n"
+        "    'A box under the roof.'\n"
+        "register_text_env('Attic/Box-v0', 'attic:AtticEnv', 'pantry.env:PantryVectorEnv')\n"
+    )
+    tmp_path.joinpath("attic_broken.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    told, complaints = listed()
+    assert told["attic:Attic/Box-v0"] == "A box under the roof."
+    assert "attic: attic_broken cannot be imported: ZeroDivisionError" in complaints
 
 
 def test_a_person_wins_a_generated_game(game):
@@ -64,7 +103,7 @@ def test_a_game_out_of_turns_says_that_the_goal_was_not_reached():
 def test_check_shows_every_promise():
     shown = run("check", ALFWORLD, *TINY, "--episodes", "2").stdout
     assert shown.count("\nkept  ") >= 15 and "broken" not in shown
-    assert f"{ALFWORLD} keeps all 16 promises" in shown
+    assert f"{ALFWORLD} keeps all 17 promises" in shown
 
 
 def test_a_broken_promise_has_an_exit_code_of_its_own(monkeypatch):
@@ -74,7 +113,7 @@ def test_a_broken_promise_has_an_exit_code_of_its_own(monkeypatch):
     result = CliRunner().invoke(app, ["check", PANTRY])
     assert result.exit_code == 3
     assert "broken the expert solves its tasks" in result.stdout
-    assert result.stdout.endswith("breaks 1 of 16 promises\n")
+    assert result.stdout.endswith("breaks 1 of 17 promises\n")
 
 
 def test_evaluate_plays_every_game_once_and_shows_intervals():
@@ -143,6 +182,10 @@ def test_a_generated_world_is_written_and_searched(tmp_path):
         (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
         (["evaluate", ALFWORLD, "--policy", "wise"], "no policy 'wise'; it has: random, expert"),
         (["play", ALFWORLD, "--task", "[red]"], "no game '[red]'"),
+        (["evaluate", ALFWORLD, "--set", "max_turns=few"], "'max_turns' is of type int, got 'few'"),
+        (["check", ALFWORLD, "--set", "split=3"], "'split' is of type str, got 3"),
+        (["evaluate", ALFWORLD, "--set", 'games={"train": "x"}'], "'games' is of type"),
+        (["play", REMOTE, "--set", "url=127.0.0.1:9", "--set", "patience=0"], "no session at"),
         (["pack", "alfworld", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
         (["pack", "webshop", "no/such/folder", "shop.store"], "no WebShop catalogue"),
         (["generate", "webshop", "shop", "--difficulty", "absurd"], "there are: tiny"),
@@ -163,7 +206,32 @@ def test_a_mistake_is_one_line_and_exit_code_2(words, message, monkeypatch, caps
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("words", [["dance"], ["play"], ["check", ALFWORLD, "--episodes", "few"]])
+def test_an_error_of_somebodys_own_module_says_what_and_where(monkeypatch, capsys):
+    """It is a bug of theirs and looks like a mistake in the command."""
+    from pantry import env as pantry
+
+    def act(self, action):
+        return {}["cupboard"]
+
+    monkeypatch.setattr(pantry.PantryEnv, "act", act)
+    monkeypatch.setattr(sys, "argv", ["agentgym-envs", "evaluate", PANTRY])
+    with pytest.raises(SystemExit):
+        main()
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
+    place = f"{__file__}:{act.__code__.co_firstlineno + 1}"
+    assert f"KeyError: cupboard ({place}; AGENTGYM_TRACEBACK=1 shows all)" in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dance"],
+        ["play"],
+        ["check", ALFWORLD, "--episodes", "few"],
+        ["check", ALFWORLD, "--episodes", "0"],
+        ["evaluate", ALFWORLD, "--tasks", "-1"],
+    ],
+)
 def test_a_command_that_does_not_exist_is_exit_code_2(words):
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 2
@@ -189,5 +257,5 @@ def test_without_typer_the_command_says_what_to_install(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "typer", None)
     monkeypatch.delitem(sys.modules, "agentgym_envs.cli", raising=False)
-    with pytest.raises(SystemExit, match=r"typer is not installed: pip install"):
+    with pytest.raises(SystemExit, match=r"typer is not installed: in a checkout"):
         entry.main()

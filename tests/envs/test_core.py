@@ -1,3 +1,6 @@
+import json
+from dataclasses import replace
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -5,7 +8,7 @@ from gymnasium.error import ResetNeeded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym_envs import Episode, TextEnv, Turn, Unicode
+from agentgym_envs import Episode, Scene, TextEnv, Turn, Unicode
 from agentgym_envs.check import CheckFailed, check_text_env
 
 PANTRY = "pantry:Pantry/Honey-v0"
@@ -19,7 +22,7 @@ def make(**settings) -> TextEnv:
 
 def test_a_strangers_environment_keeps_every_promise():
     checks = check_text_env(PANTRY)
-    assert len(checks) == 16
+    assert len(checks) == 17
     assert not any(check.problem for check in checks)
 
 
@@ -121,6 +124,93 @@ def test_a_snapshot_of_something_else_is_refused():
         env.restore(snapshot.replace(b'"format": 1', b'"format": 99'))
     with pytest.raises(ResetNeeded):
         make().snapshot()
+
+
+@pytest.mark.parametrize(
+    "written",
+    [b"", b"xx", b"[]", b"null", b"{}", b'{"format": 1}', b"\xff", b'{"format": 1, "order": 3}'],
+)
+def test_what_is_no_snapshot_is_a_value_error_and_there_is_no_episode_then(written):
+    env = make()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="snapshot"):
+        env.restore(written)
+    with pytest.raises(ResetNeeded):
+        env.step("open red")
+
+
+@given(st.data())
+def test_a_damaged_snapshot_is_a_value_error(data):
+    env = make()
+    env.reset(seed=0)
+    env.step("open red")
+    whole = json.loads(env.snapshot())
+    field = data.draw(st.sampled_from(sorted(set(whole) - {"format"})))
+    wrong = data.draw(st.sampled_from([None, -1, "?", [1, 2], [0, 0, 5], {"state": 1}, ["?", 2]]))
+    if field == "seed":
+        wrong = "?"
+    with pytest.raises(ValueError, match="snapshot"):
+        env.restore(json.dumps({**whole, field: wrong}).encode())
+
+
+def test_a_snapshot_that_plays_otherwise_leaves_no_episode_and_the_render_mode():
+    env = make(render_mode="ansi")
+    env.reset(seed=0)
+    env.step("open red")
+    torn = json.loads(env.snapshot()) | {"scene": "0" * 16}
+    with pytest.raises(ValueError, match="does not play as it did for the snapshot"):
+        env.restore(json.dumps(torn).encode())
+    assert env.render_mode == "ansi"
+    with pytest.raises(ResetNeeded):
+        env.step("open red")
+
+
+def test_a_snapshot_of_another_turn_limit_is_refused():
+    long, short = make(max_turns=20), make(max_turns=3)
+    long.reset(seed=0)
+    for _ in range(5):
+        long.step("?")
+    with pytest.raises(ValueError, match="20 turns, this environment is .* 3 turns"):
+        short.restore(long.snapshot())
+
+
+def test_what_is_played_again_is_not_printed_again(capsys):
+    env = make(render_mode="human")
+    env.reset(seed=0)
+    env.step("open red")
+    snapshot = env.snapshot()
+    capsys.readouterr()
+    env.restore(snapshot)
+    assert capsys.readouterr().out == ""
+    env.step("open blue")
+    assert capsys.readouterr().out.startswith("> open blue")
+
+
+@pytest.mark.parametrize("task_id", [5, ["pantry/red/jam"], b"pantry/red/jam"])
+def test_a_task_id_is_a_str(task_id):
+    env = make()
+    env.reset(seed=0)
+    before = env.snapshot()
+    with pytest.raises(TypeError, match="a task id is a str, got"):
+        env.reset(seed=1, options={"task_id": task_id})
+    with pytest.raises(KeyError, match="no task 'attic'; the first of 8: 'pantry/red/honey'"):
+        env.reset(seed=1, options={"task_id": "attic"})
+    assert env.snapshot() == before
+
+
+@pytest.mark.parametrize("where", ["task", "scene"])
+def test_a_fact_may_not_take_the_verdicts_place(monkeypatch, where):
+    from pantry import env as pantry
+
+    if where == "task":
+        boasting = [replace(task, facts={"success": True}) for task in pantry.tasks()]
+        monkeypatch.setattr(pantry, "tasks", lambda: boasting)
+    else:
+        monkeypatch.setattr(
+            pantry.PantryEnv, "start", lambda self, task: Scene("", facts={"success": True})
+        )
+    with pytest.raises(ValueError, match="PantryEnv reports a fact called 'success'"):
+        make().reset(seed=0)
 
 
 @given(seed=st.integers(0, 1000), cut=st.integers(0, 5), actions=st.lists(st.text(), max_size=5))

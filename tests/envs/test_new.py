@@ -98,6 +98,30 @@ def test_it_can_be_built(package):
     assert package.joinpath("new_rooms", "__init__.py").is_file()
 
 
+def test_list_finds_it_once_it_is_installed(package):
+    project = tomllib.loads(package.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+    module = project["project"]["entry-points"]["agentgym_envs.environments"]["new_rooms"]
+    told = python(package, "-c", "from agentgym_envs.cli import main; main()", "list", module)
+    assert "new_rooms:Some-Lab/deep-Cave-v3  A maze of rooms." in told
+
+
+def test_where_pip_finds_this_package_can_be_said(tmp_path):
+    def needed(source):
+        folder = tmp_path / f"rooms{len(list(tmp_path.iterdir()))}"
+        write_package(folder, named(folder), source)
+        project = tomllib.loads(folder.joinpath("pyproject.toml").read_text(encoding="utf-8"))
+        assert project["tool"]["hatch"]["metadata"]["allow-direct-references"]
+        return (
+            project["project"]["dependencies"],
+            project["project"]["optional-dependencies"]["train"],
+        )
+
+    assert needed(None) == (["agentgym-envs"], ["agentgym-envs[train]"])
+    url = "git+https://example.org/lab/agentgym.git"
+    assert needed(url) == ([f"agentgym-envs @ {url}"], [f"agentgym-envs[train] @ {url}"])
+    assert needed(str(ROOT))[0] == [f"agentgym-envs @ {ROOT.as_uri()}"]
+
+
 def test_names_follow_from_the_folder(tmp_path):
     assert named(tmp_path / "my_maze") == Names(
         package="my_maze", distribution="my-maze", env_id="MyLab/MyMaze-v0", name="MyMaze"
@@ -117,6 +141,8 @@ def test_names_follow_from_the_folder(tmp_path):
         ("rooms", "Rooms", "an id is Namespace/Name-v0"),
         ("rooms", "My/Rooms", "an id is Namespace/Name-v0"),
         ("rooms", "my_maze:My/Rooms-v0", "an id is Namespace/Name-v0"),
+        ("rooms", "My/Rooms-v00", "an id is Namespace/Name-v0"),
+        ("rooms", "My/Rooms-v01", "an id is Namespace/Name-v0"),
         ("rooms", "AgentGym/Rooms-v0", "the namespace AgentGym"),
     ],
 )

@@ -123,3 +123,28 @@ def test_an_unknown_style_is_named():
         load_style("fancy", ALFWORLD)
     with pytest.raises(ValueError, match="no prompt style file"):
         load_style("missing.toml", ALFWORLD)
+
+
+def test_a_style_of_any_package_is_named_by_its_address():
+    here = load_style("compact", "agentgym_envs.webshop:prompts")
+    assert load_style("agentgym_envs.webshop:prompts/compact", "pantry:prompts") == here
+    with pytest.raises(ValueError, match="no prompt style 'lost'; built in: compact"):
+        load_style("agentgym_envs.webshop:prompts/lost")
+
+
+def test_a_style_ends_a_reply_at_its_first_stop_that_occurs():
+    style = dataclasses.replace(PLAIN, stop=("</b>", "</a>"))
+    assert style.cut("x</a>y</b>z") == "x</a>y</b>"
+    assert style.cut("x</a>y") == "x</a>"
+    assert style.cut("xy") == "xy"
+    assert PLAIN.cut("x</a>y</b>z") == "x</a>y</b>z"
+
+
+def test_a_style_says_what_its_environment_must_be_made_with():
+    style = dataclasses.replace(PLAIN, settings={"protocol": "mine"})
+    made = {"parser": PLAIN.parser, "protocol": "mine", "max_turns": 3}
+    assert style.fitted({"max_turns": 3}) == made
+    assert style.fitted({"max_turns": 3, "protocol": "mine"}) == made
+    assert style.fitted({"parser": "text"})["parser"] == "text"
+    with pytest.raises(ValueError, match=r"for protocol = 'mine', and the settings say 'other'"):
+        style.fitted({"protocol": "other"})

@@ -31,6 +31,14 @@ def test_it_has_what_openenv_looks_for_and_every_file_is_whole(tmp_path):
     assert chosen in files["server/app.py"]
 
 
+def test_name_and_source_can_be_given(tmp_path):
+    url = "git+https://example.org/lab/agentgym.git"
+    assert export_package(PANTRY, tmp_path, name="our-pantry", source=url) == "our_pantry"
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "openenv-our-pantry"
+    assert project["dependencies"][0] == f"agentgym-envs[serve] @ {url}"
+
+
 def test_it_goes_into_a_new_folder_only(tmp_path):
     tmp_path.joinpath("mine.txt").write_text("keep")
     with pytest.raises(FileExistsError, match="name a new folder"):

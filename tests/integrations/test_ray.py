@@ -96,5 +96,5 @@ def test_an_actor_that_dies_is_named_by_what_it_held_and_close_returns():
 def test_another_version_of_ray_is_refused_with_the_command_that_mends_it(monkeypatch):
     module = importlib.import_module("agentgym_envs.pools.ray")
     monkeypatch.setattr(needs, "version", lambda name: "1.13.0" if name == "ray" else version(name))
-    with pytest.raises(ImportError, match=r'pip install "ray>=2\.40,<3\.0"'):
+    with pytest.raises(ImportError, match=r'pip install "ray>=2\.60,<2\.61"'):
         importlib.reload(module)

@@ -387,7 +387,7 @@ def test_the_builder_reads_a_command_line():
 def test_another_version_is_refused_with_the_fix(monkeypatch):
     monkeypatch.setattr("agentgym_envs.integrations.needs.version", lambda package: "9.1.0")
     with pytest.raises(
-        ImportError, match='9.1.0 is installed: pip install "tinker-cookbook>=0.5,<0.7"'
+        ImportError, match='9.1.0 is installed: pip install "tinker-cookbook>=0.5,<0.6"'
     ):
         runpy.run_path(adapter.__file__)
 

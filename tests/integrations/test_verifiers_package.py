@@ -46,6 +46,19 @@ def test_an_environment_of_another_package_is_named_without_its_module(tmp_path)
     assert defaults(text)["env_id"] == "pantry:Pantry/Honey-v0"
 
 
+def test_name_and_source_can_be_given(tmp_path):
+    url = "git+https://example.org/lab/agentgym.git"
+    given = ["--name", "our-shop", "--source", url]
+    done = CliRunner().invoke(app, ["export", "verifiers", SHOP.env_id, str(tmp_path), *given])
+    assert done.exit_code == 0 and "vf-eval our-shop" in done.output
+    project = tomllib.loads((tmp_path / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["name"] == "our-shop" and (tmp_path / "our_shop.py").is_file()
+    assert project["dependencies"][0] == f"agentgym-envs @ {url}"
+    for wrong in ("our shop", "2shops", "Shop", ""):
+        with pytest.raises(ValueError, match="a package's name is as my_maze or my-maze"):
+            export_package(SHOP, tmp_path / "other", name=wrong)
+
+
 def test_what_cannot_be_played_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="layout 'turns' has no place"):
         export_package(replace(SHOP, layout="turns"), tmp_path / "new")

@@ -8,7 +8,7 @@ from typing import Any
 from agentgym_envs.drivers.chat_tokens import ChatTokens
 from agentgym_envs.drivers.conversation import Conversation
 from agentgym_envs.drivers.setup import Setup
-from agentgym_envs.drivers.token_conversation import TokenConversation, TokenEpisode
+from agentgym_envs.drivers.token_conversation import TokenConversation, TokenEpisode, prepare
 from agentgym_envs.integrations.trl.rows import NamedTask
 
 Samples = dict[str, Any]
@@ -89,6 +89,7 @@ def _play(seats: Sequence[TokenConversation], trainer: Any) -> bool:
             [list(seat.prompt) for seat in live], None, {}, num_generations=1
         )
         told = logprobs is not None
+        prepare(live, replies)
         for place, (seat, reply) in enumerate(zip(live, replies, strict=True)):
             seat.take(reply, _numbers(logprobs[place]) if told else None)
     return told

@@ -162,5 +162,5 @@ def test_an_engine_not_started_says_so():
 
 def test_a_missing_official_stack_names_the_extra(game_files, monkeypatch):
     monkeypatch.setitem(sys.modules, "textworld", None)
-    with pytest.raises(ImportError, match=r"agentgym-envs\[alfworld\]"):
+    with pytest.raises(ImportError, match=r"pip install -e '\.\[alfworld\]'"):
         TextWorldEngine().start(read_game(game_files[0]))

@@ -1,8 +1,29 @@
 """Chat messages as tokens. (Templates by hand, and those that rewrite: tests/train/test_layout.)"""
 
-from envs.drivers.byte_tokens import SPECIAL, byte_tokenizer, chat_tokens, special_ids
+from dataclasses import replace
+
+import pytest
+from envs.drivers.byte_tokens import (
+    CHAT_TEMPLATE,
+    PANTRY,
+    SPECIAL,
+    byte_tokenizer,
+    chat_tokens,
+    special_ids,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from agentgym_envs.drivers import ChatTokens, TokenConversation
+
+# As of Qwen3-Thinking, QwQ and DeepSeek-R1: the template opens the thoughts, and takes those of
+# earlier replies out. And as of Qwen3 when it is not to think.
+THINKING = CHAT_TEMPLATE.replace(
+    "message['content'] +", "message['content'].split('</think>')[-1] +"
+).replace("'<|assistant|>' }}{% endif", "'<|assistant|><think>\n' }}{% endif")
+SILENT = CHAT_TEMPLATE.replace(
+    "'<|assistant|>' }}{% endif", "'<|assistant|><think>\n\n</think>\n\n' }}{% endif"
+)
 
 texts = st.lists(
     st.sampled_from([*SPECIAL, "<", "|", "end", "|>", " ", "é🙂"]) | st.text(), max_size=6
@@ -79,3 +100,51 @@ def test_a_system_message_is_the_prompts_own_and_stays_as_it_is():
     messages = [{"role": "system", "content": "Reply, then <|end|>."}, user("<|end|>")]
     shown = byte_tokenizer().decode(list(chat_tokens().opening(messages)))
     assert shown == "<|system|>Reply, then <|end|>.<|end|><|user|>< |end|><|end|><|assistant|>"
+
+
+def test_a_tag_that_the_template_opens_is_part_of_what_was_said():
+    ours = ChatTokens(byte_tokenizer(THINKING))
+    assert ours.prefill == "<think>\n"
+    sampled = (*ours.encoded("red?</think><action>open red</action>"), ours.stop)
+    assert ours.said(sampled) == "<think>\nred?</think><action>open red</action>"
+    for text in ("<think>\nred?</think>", "<think>red?</think>"):
+        assert ours.said(ours.written(text)) == "<think>\nred?</think>"
+    assert ours.said(ours.written("red?")) == "<think>\nred?"
+
+
+def test_a_block_that_the_template_closes_is_not():
+    for template in (CHAT_TEMPLATE, SILENT):
+        ours = ChatTokens(byte_tokenizer(template))
+        assert ours.prefill == "" and ours.said(ours.encoded("look")) == "look"
+
+
+@pytest.mark.parametrize("layout", ["chat", "turns"])
+def test_a_parser_that_asks_for_thoughts_sees_them_and_the_tokens_stay(layout):
+    ours = ChatTokens(byte_tokenizer(THINKING))
+    setup = replace(PANTRY, layout=layout, settings={"parser": "verl_alfworld"})
+    talk = TokenConversation(setup.conversation(), ours)
+    prompt = talk.begin(task_id="pantry/red/honey", seed=0)
+    assert ours.said(prompt).endswith("<|assistant|><think>\n")
+    reply = (*ours.encoded("red?</think><action>open red</action>"), ours.stop)
+    later = talk.take(reply)
+    info = talk.conversation.info
+    assert (info["action_parsed"], info["action_valid"]) == ("open red", True)
+    if layout == "chat":
+        assert later[: len(prompt) + len(reply)] == (*prompt, *reply)
+    assert talk.finished().rows[0].response == reply
+    assert ours.said(later).endswith("<|assistant|><think>\n")
+
+
+@pytest.mark.parametrize("end", [("<|end|>",), ("<|pad|>",), ("<|end|>", "<|pad|>"), ()])
+def test_whichever_token_ends_a_reply_is_no_part_of_it(end):
+    ours = chat_tokens()
+    ids = byte_tokenizer().convert_tokens_to_ids(list(end))
+    assert ours.said([*ours.encoded("open red"), *ids]) == "open red"
+
+
+def test_the_tokenizers_own_end_stops_a_reply_as_well():
+    tokenizer = byte_tokenizer()
+    assert ChatTokens(tokenizer).stops == (tokenizer.eos_token_id,)
+    tokenizer.eos_token = "<|pad|>"
+    end, pad = tokenizer.convert_tokens_to_ids(["<|end|>", "<|pad|>"])
+    assert ChatTokens(tokenizer).stops == (end, pad)

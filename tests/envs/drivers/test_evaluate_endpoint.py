@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from envs.drivers.seeker import PANTRY, lines, seeker
-from integrations.parity import CASES, answers, scripted, task_ids
-from scripted_endpoint import Reply, ScriptedEndpoint
+from envs.drivers.seeker import IDS, PANTRY, lines, seeker
+from integrations.parity import CASES, answers, scripted
+from pantry.env import CUPBOARDS, PantryEnv
+from scripted_endpoint import Refused, Reply, ScriptedEndpoint
 from typer.testing import CliRunner
 
 from agentgym_envs.cli import app
+from agentgym_envs.order import subset
+from agentgym_envs.statistics import Rate
 
 pytest.importorskip("openai", reason="needs the extra [openai]")
 
@@ -29,6 +32,11 @@ def evaluate(*words, env_id=ENV):
     return CliRunner().invoke(app, ["evaluate", env_id, *map(str, words)])
 
 
+def replies(tasks):
+    """How many the seeker gives: one for each cupboard up to the right one, and one more."""
+    return sum(CUPBOARDS.index(id.split("/")[1]) + 2 for id in subset(IDS, tasks))
+
+
 def test_the_table_is_that_of_the_scripted_policy_and_the_cost_stands_below(tmp_path):
     target = tmp_path / "t.jsonl"
     asked = ("--temperature", 0.5, "--max-tokens", 9, "--request", "top_k=4", "--concurrency", 2)
@@ -42,22 +50,40 @@ def test_the_table_is_that_of_the_scripted_policy_and_the_cost_stands_below(tmp_
             assert (body["temperature"], body["max_tokens"]) == (0.5, 9)
         server.requests.clear()
         again = evaluate(*words, "--tasks", 3, "--seed", 3)  # goes on: the third task is new
-        assert len(server.requests) == 3
+        assert len(server.requests) == replies(3) - replies(2)
     assert "pantry:Pantry/Honey-v0, small" in shown.stdout
     assert "1.000 [0.342, 1.000] (2/2)" in shown.stdout
-    assert "4 replies, " in shown.stdout
-    assert "4 cut at the token limit; ends: 2 done" in shown.stdout
-    assert "(3/3)" in again.stdout and "7 replies, " in again.stdout
-    assert len(lines(target)) == 3
-    scripted_policy = evaluate("--tasks", 2).stdout.splitlines()
-    assert scripted_policy[1:] == shown.stdout.splitlines()[1:-1]  # but for the title, and costs
+    assert f"{replies(2)} replies, " in shown.stdout
+    assert f"{replies(2)} cut at the token limit; ends: 2 done" in shown.stdout
+    assert "(3/3)" in again.stdout and f"{replies(3)} replies, " in again.stdout
+    assert {line["task"]["id"] for line in lines(target)} == set(subset(IDS, 3))
+    expert, ours = evaluate("--tasks", 2).stdout, shown.stdout
+    assert [row.split()[:5] for row in expert.splitlines()[1:]] == [
+        row.split()[:5] for row in ours.splitlines()[1:-1]
+    ]  # but for the title, the turns that it took, and the costs
+
+
+def test_refusals_and_the_environments_own_averages_are_told(monkeypatch):
+    rate = Rate(2, 3, 2.0, 0.5)
+    monkeypatch.setattr(PantryEnv, "aggregates", staticmethod(lambda judged: {"own": rate}))
+
+    def policy(messages):
+        jam = "Find the jam" in messages[0]["content"] and len(messages) > 3
+        return Refused(400, "flagged by [policy] 7") if jam else seeker(messages)
+
+    with ScriptedEndpoint(policy) as server:
+        shown = evaluate("--endpoint", server.url, "--model", "m")
+    assert shown.exit_code == 0, shown.output
+    assert "0.667 [0.208, 0.939] (2/3)" in shown.stdout
+    assert "ends: 5 done, 3 refused" in shown.stdout
+    assert "3 refused, such as pantry/" in shown.stdout and "flagged by [policy] 7" in shown.stdout
 
 
 @pytest.mark.parametrize("layout", ["chat", "turns"])
 def test_style_and_layout_are_asked_for(layout):
     """WebShop's other style, whose prompts are quite different."""
     setup = replace(CASES[1], prompt="compact", layout=layout)
-    (task_id,) = task_ids(setup, 1)
+    (task_id,) = subset(setup.make().tasks.ids, 1)
     plays = [scripted(setup, task_id, seed=0, policy="expert")]
     settings = [f"--set={key}={value}" for key, value in setup.settings.items()]
     with ScriptedEndpoint(answers(plays)) as server:

@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,8 @@ from integrations.parity import CASES, POLICIES, answers, case_name, scripted, t
 from scripted_endpoint import Refused, Reply, ScriptedEndpoint
 
 from agentgym_envs.drivers import openai_episode, play_openai
-from agentgym_envs.drivers.asking import EndpointError, Usage
+from agentgym_envs.drivers.asking import EndpointError, Usage, _Pace
+from agentgym_envs.drivers.transcript import Transcript
 from agentgym_envs.episodes import read_episodes
 
 pytest.importorskip("openai", reason="needs the extra [openai]")
@@ -33,7 +35,7 @@ def once(setup, policy, **options):
     async def episode(url):
         from openai import AsyncOpenAI
 
-        async with AsyncOpenAI(base_url=url, api_key="none", max_retries=1) as client:
+        async with AsyncOpenAI(base_url=url, api_key="none") as client:
             return await openai_episode(
                 setup.conversation(), client, "m", task_id=IDS[0], seed=0, **options
             )
@@ -111,7 +113,7 @@ def test_what_fails_on_the_way_is_tried_again(fault):
         return fault if number in (0, 3) else None
 
     with ScriptedEndpoint(seeker, faults) as server:
-        told = play(server, ids=IDS[:2], concurrency=1, retries=1)
+        told = play(server, ids=IDS[:2], concurrency=1, patience=5)
     assert server.met[fault] == 2
     assert told.overall.successes == 2
     assert told.usage.replies == 4 and len(server.requests) == 6
@@ -135,17 +137,17 @@ def test_what_goes_on_failing_is_an_error_that_names_the_endpoint(fault, message
         ScriptedEndpoint(seeker, lambda number: fault) as server,
         pytest.raises(EndpointError, match=message) as failed,
     ):
-        play(server, ids=IDS[:1], retries=1 if fault == "garbage" else 0)
+        play(server, ids=IDS[:1], patience=0.6 if fault == "garbage" else 0)
     assert server.url in str(failed.value)
     assert "name a transcript" in str(failed.value)
-    assert len(server.requests) == (2 if fault == "garbage" else 1)
+    assert len(server.requests) == (2 if fault == "garbage" else 1)  # after half a second
 
 
 def test_a_dead_endpoint_keeps_what_was_played_and_the_rest_goes_on(tmp_path):
     path = tmp_path / "deep" / "t.jsonl"
-    with ScriptedEndpoint(seeker, lambda number: "500" if number >= 7 else None) as server:
+    with ScriptedEndpoint(seeker, lambda number: "drop" if number >= 7 else None) as server:
         with pytest.raises(EndpointError) as stopped:
-            play(server, concurrency=1, retries=1, transcript=path)
+            play(server, concurrency=1, patience=0, transcript=path)
         assert f"3 of 8 episodes are in {path}" in str(stopped.value)
     before = path.read_bytes()
     assert [episode.task.id for episode in read_episodes(path)] == list(IDS[:3])
@@ -189,7 +191,7 @@ def test_nobody_there_at_all():
     with ScriptedEndpoint(seeker) as server:
         url = server.url
     with pytest.raises(EndpointError, match=f"no answer from {url}/"):
-        play_openai(PANTRY, IDS[:1], base_url=url, model="m", retries=0)
+        play_openai(PANTRY, IDS[:1], base_url=url, model="m", patience=0)
 
 
 def test_a_line_that_was_not_written_whole_is_played_again(tmp_path):
@@ -239,12 +241,161 @@ def test_another_file_is_no_transcript_and_stays_as_it_is(content, tmp_path):
 
 
 def test_a_task_twice_in_a_transcript(tmp_path):
+    """The same is no harm (two runs may have played it); something else is nobody's result."""
     path = tmp_path / "t.jsonl"
     with ScriptedEndpoint(seeker) as server:
-        play(server, ids=IDS[:1], transcript=path)
+        told = play(server, ids=IDS[:1], transcript=path)
         path.write_bytes(path.read_bytes() * 2)
-        with pytest.raises(ValueError, match=f"line 2: task '{IDS[0]}' is there twice"):
+        assert play(server, ids=IDS[:1], transcript=path) == told
+        other = path.read_bytes().splitlines(keepends=True)[0].replace(b"open red", b"open blue")
+        path.write_bytes(path.read_bytes() + other)
+        with pytest.raises(ValueError, match=f"line 3: task '{IDS[0]}' is there twice, with other"):
             play(server, transcript=path)
+
+
+def test_a_transcript_is_written_by_one_run_at_a_time(tmp_path):
+    path = tmp_path / "t.jsonl"
+    with ScriptedEndpoint(seeker) as server:
+        with (
+            Transcript(path, {}),
+            pytest.raises(BlockingIOError, match="being written by another run"),
+        ):
+            play(server, transcript=path)
+        assert server.requests == []
+        play(server, ids=IDS[:1], transcript=path)
+
+
+def refusing(task_id, answer):
+    """The seeker, whose endpoint says something else where a task's jar has been found."""
+    _, place, jar = task_id.split("/")
+
+    def asked(messages):
+        there = f"Find the {jar}" in messages[0]["content"]
+        found = f"The {place} cupboard holds {jar}." in messages[-1]["content"]
+        return answer if there and found else seeker(messages)
+
+    return asked
+
+
+@pytest.mark.parametrize("bad", [0, 3])
+def test_what_is_refused_ends_one_episode_and_is_asked_again_next_time(bad, tmp_path):
+    path, seen = tmp_path / "t.jsonl", []
+    flagged = refusing(IDS[bad], Refused(400, "Your prompt was flagged", code="invalid_prompt"))
+    with ScriptedEndpoint(flagged) as server:
+        for asked in (28, bad // 2 + 2):  # all prompts; then those of the one task again
+            server.requests.clear()
+            told = play(
+                *(server, PANTRY),
+                concurrency=1,
+                transcript=path,
+                on_episode=lambda *counts: seen.append(counts),
+            )
+            assert len(server.requests) == asked
+            assert (told.overall.successes, told.overall.episodes) == (7, 8)
+            assert told.stop_reasons == {"done": 7, "refused": 1}
+            assert list(told.refused) == [IDS[bad]] and "was flagged" in told.refused[IDS[bad]]
+            assert sorted({*IDS} - {IDS[bad]}) == sorted(one["task"]["id"] for one in lines(path))
+            assert seen[-1] == (8, 8)
+    with ScriptedEndpoint(seeker) as server:
+        told = play(server, transcript=path)
+        assert (told.overall.successes, told.refused, len(lines(path))) == (8, {}, 8)
+
+
+def test_where_everything_is_refused_the_endpoint_is_to_blame():
+    wrong = Refused(400, "Unrecognized request argument supplied: top_k")
+    with ScriptedEndpoint(lambda messages: wrong) as server:
+        with pytest.raises(EndpointError, match="answers 400: .*top_k"):
+            play(server)
+        assert len(server.requests) == 8
+        server.requests.clear()
+        many = replace(CASES[0], settings={**CASES[0].settings, "games": {"train": 99}})
+        with pytest.raises(EndpointError, match="answers 400: .*so are all requests"):
+            play(server, many, concurrency=1)
+        assert len(server.requests) == 16
+
+
+@pytest.mark.parametrize("answer", ["500", "timeout"])
+def test_a_request_that_always_fails_while_others_are_answered_is_refused(answer):
+    class Slow(str):
+        """A reply that takes too long."""
+
+    def policy(messages):
+        said = asked(messages)
+        if isinstance(said, Slow):
+            time.sleep(0.4)
+        return said
+
+    asked = refusing(IDS[0], Refused(500, "boom") if answer == "500" else Slow("> look"))
+    with ScriptedEndpoint(policy, delay=0.02) as server:
+        told = play(server, concurrency=2, patience=0.5, timeout=0.3)
+    assert told.stop_reasons == {"done": 7, "refused": 1}
+    assert "others are answered" in told.refused[IDS[0]]
+
+
+def test_when_the_endpoint_is_gone_those_that_it_answered_are_kept(tmp_path):
+    """One player's key is refused; the others finish the episodes that they are in."""
+    path, begun, expired = tmp_path / "t.jsonl", threading.Barrier(4), threading.Event()
+    told = refusing(IDS[0], Refused(401, "the key has expired"))
+
+    def policy(messages):
+        if len(messages) == 1:
+            begun.wait(20)  # four episodes are under way
+        said = told(messages)
+        if isinstance(said, Refused):
+            expired.set()
+        elif len(messages) == 3:
+            expired.wait(20)
+        return said
+
+    with (
+        ScriptedEndpoint(policy) as server,
+        pytest.raises(EndpointError, match="answers 401: .*; 3 of 8 episodes are in"),
+    ):
+        play(server, concurrency=4, transcript=path, patience=1)
+    assert sorted(line["task"]["id"] for line in lines(path)) == sorted(IDS[1:4])
+
+
+def test_one_that_is_told_to_wait_waits_for_all():
+    """Of four at once the first four requests are too many; nobody asks before it is time."""
+    with ScriptedEndpoint(seeker, lambda number: "429" if number < 4 else None) as server:
+        told = play(server, concurrency=4)
+    assert told.overall.successes == 8
+    assert server.met["429"] == 4 and len(server.requests) == 4 + 28
+
+
+def test_the_pauses_grow_by_waves_and_not_by_requests(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("agentgym_envs.drivers.asking.time.monotonic", lambda: now[0])
+    pace = _Pace()
+    pauses = []
+    for _ in range(8):
+        sent = now[0]
+        for _ in range(16):  # all sent at once, and all in vain
+            pace.slow(sent, 0.0)
+        pauses.append(pace.until - now[0])
+        now[0] = pace.until
+    assert pauses == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    pace.slow(now[0], 60.0)
+    assert pace.until - now[0] == 60.0
+    pace.well()
+    now[0] = pace.until
+    pace.slow(now[0], 0.0)
+    assert pace.until - now[0] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("usage", "counted"),
+    [
+        ({}, Usage(replies=5, untold=5)),
+        (
+            {"prompt_tokens": 3, "completion_tokens": None},
+            Usage(replies=5, untold=5, prompt_tokens=15),
+        ),
+    ],
+)
+def test_counts_that_are_not_told_are_no_mistake(usage, counted):
+    played, _ = once(PANTRY, lambda messages: Reply("> look", usage=usage))
+    assert played.usage == counted
 
 
 @pytest.mark.parametrize(
@@ -275,14 +426,32 @@ def test_half_a_surrogate_pair_can_be_sent_again():
     assert server.requests[-1]["messages"][1]["content"] == "a?b"
 
 
-@pytest.mark.parametrize(
-    "refused",
-    [
-        Refused(400, "Too many tokens.", code="context_length_exceeded"),
-        Refused(400, "This model's maximum context length is 64 tokens.", code=400),
-        Refused(400, "the request exceeds the available context size"),
-    ],
-)
+TOO_LONG = {
+    "OpenAI": Refused(400, "Too many tokens.", code="context_length_exceeded"),
+    "vLLM": Refused(400, "This model's maximum context length is 64 tokens.", code=400),
+    "vLLM's engine": Refused(
+        400, "The decoder prompt (length 99) is longer than the maximum model length of 64."
+    ),
+    "SGLang": Refused(400, "The input (99 tokens) is longer than the model's context length (64)."),
+    "TGI": Refused(
+        422,
+        "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 64. "
+        "Given: 60 `inputs` tokens and 9 `max_new_tokens`",
+    ),
+    "Together": Refused(422, "Input validation error: `inputs` must have less than 64 tokens."),
+    "Anthropic": Refused(400, "prompt is too long: 210000 tokens > 200000 maximum"),
+    "Gemini": Refused(
+        400, "The input token count (99) exceeds the maximum number of tokens allowed (64)."
+    ),
+    "llama.cpp": Refused(400, "the request exceeds the available context size"),
+    "LMDeploy": Refused(400, "The input token length exceeds max session len"),
+    "Mistral": Refused(
+        400, "Prompt contains 99 tokens, too large for model with 64 maximum context length"
+    ),
+}
+
+
+@pytest.mark.parametrize("refused", TOO_LONG.values(), ids=TOO_LONG)
 def test_a_chat_longer_than_the_models_context_is_truncated(refused):
     def forgetful(messages):
         return refused if len(messages) > 3 else "> open red"
@@ -290,9 +459,16 @@ def test_a_chat_longer_than_the_models_context_is_truncated(refused):
     played, _ = once(PANTRY, forgetful)
     assert (played.terminated, played.truncated, played.stop_reason) == (False, True, "length")
     assert (len(played.episode.turns), played.rewards) == (2, (0.0, 0.0))
-    assert len(played.messages) == 4 and not played.verdict.success
-    with pytest.raises(EndpointError, match="answers 400"):  # nothing was played yet
-        once(PANTRY, lambda messages: refused)
+    assert len(played.messages) == 4 and not played.verdict.success and not played.refusal
+    played, _ = once(PANTRY, lambda messages: refused)  # nothing can be played at all
+    assert (played.stop_reason, played.episode.turns) == ("refused", ())
+
+
+def test_other_words_about_tokens_are_no_long_chat():
+    other = Refused(400, "max_tokens must be at least 1, got 0")
+    played, _ = once(PANTRY, lambda messages: other if len(messages) > 3 else "> open red")
+    assert (played.stop_reason, len(played.episode.turns)) == ("refused", 2)
+    assert "max_tokens must be at least 1" in played.refusal
 
 
 def test_the_key_is_optional_and_taken_from_the_environment(monkeypatch):
@@ -341,5 +517,5 @@ def test_costs_add_up_and_say_what_was_not_told():
 
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'agentgym-envs\[openai\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[openai\]'"):
         play_openai(PANTRY, base_url="http://127.0.0.1:9/v1", model="m")

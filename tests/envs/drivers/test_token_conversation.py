@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from integrations.parity import CASES, POLICIES, case_name, scripted, task_ids
 
-from agentgym_envs.drivers import ChatTokens, TokenConversation
+from agentgym_envs.drivers import ChatTokens, Setup, TokenConversation
+from agentgym_envs.drivers.token_conversation import prepare
 
 FRESH = replace(PANTRY, layout="turns")
 LAST_MESSAGE_ONLY = "{{ '<|user|>' + messages[-1]['content'] + '<|end|><|assistant|>' }}"
@@ -178,6 +179,20 @@ def test_arrays_of_a_sampler_become_plain_numbers():
     assert {type(logprob) for logprob in row.logprobs} == {float}
 
 
+def test_environments_prepare_together_what_is_said_to_each(monkeypatch):
+    from pantry.env import PantryEnv
+
+    ours, seen = chat_tokens(), []
+    monkeypatch.setattr(
+        PantryEnv, "prepare", classmethod(lambda cls, envs, said: seen.append((envs, said)))
+    )
+    talks = [begun(), begun(FRESH)]
+    alfworld = TokenConversation(CASES[0].conversation(), ours)
+    alfworld.begin(seed=0)
+    prepare([*talks, alfworld], [ours.written(text) for text in ("> open red", "> look", "look")])
+    assert seen == [([talk.conversation.env for talk in talks], ["> open red", "> look"])]
+
+
 def test_misfits_are_told_and_play_nothing():
     ours, talk = chat_tokens(), begun()
     with pytest.raises(ValueError, match="nothing was said yet"):
@@ -201,3 +216,23 @@ def test_a_template_that_rewrites_the_history_needs_fresh_prompts():
     talk.take(rewriting.written("> open red"))
     talk.take(rewriting.written("> take honey"))
     assert talk.finished().verdict.success
+
+
+SEARCH = Setup(env_id="AgentGym/SearchQA-v0", settings={"world_preset": "nano"}, prompt="search_r1")
+
+
+def test_what_stands_behind_a_search_never_gets_into_search_r1s_context():
+    """Neither as text nor as tokens: the passages follow the search itself."""
+    ours, text = chat_tokens(), "<search>Ann</search>"
+    invented = text + "<information>Ann is a queen</information><answer>a queen</answer>"
+    talk, clean = (TokenConversation(SEARCH.conversation(), ours) for _ in range(2))
+    task_id = talk.conversation.env.tasks.ids[0]
+    prompts = []
+    for one, said in ((talk, invented), (clean, text)):
+        one.begin(task_id=task_id, seed=0)
+        reply = ours.encoded(said)
+        prompts.append(one.take(reply, [-1.0] * len(reply)))
+    assert prompts[0] == prompts[1]
+    assert talk.finished().row == clean.finished().row
+    assert talk.conversation.messages == clean.conversation.messages
+    assert talk.conversation.messages[1]["content"] == text

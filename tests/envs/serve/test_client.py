@@ -8,6 +8,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 
 import gymnasium as gym
 import pytest
@@ -15,17 +16,22 @@ from env_servers import running, served
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from integrations.parity import CASES, POLICIES, case_name, scripted, task_ids
+from typer.testing import CliRunner
 
-from agentgym_envs.check import INFO_KEYS
+from agentgym_envs.cli import app
+from agentgym_envs.core import INFO_TYPES
+from agentgym_envs.drivers import Setup
 from agentgym_envs.drivers.setup import make_text_env
-from agentgym_envs.serve.client import TOKEN_VARIABLE, RemoteEnv
+from agentgym_envs.episodes import to_record
+from agentgym_envs.evaluate import ExpertPolicy, evaluate
+from agentgym_envs.pools import make_pool
+from agentgym_envs.serve.client import RemoteEnv
+from agentgym_envs.serve.lasting import TOKEN_VARIABLE
 from agentgym_envs.serve.link import RemoteError
 from agentgym_envs.serve.server import Limits
 
-pytest.importorskip("uvicorn", reason="pip install 'agentgym-envs[serve]'")
-sync_server = pytest.importorskip(
-    "websockets.sync.server", reason="pip install 'agentgym-envs[serve]'"
-)
+pytest.importorskip("uvicorn", reason="needs the extra [serve]")
+sync_server = pytest.importorskip("websockets.sync.server", reason="needs the extra [serve]")
 
 PANTRY = "pantry:Pantry/Honey-v0"
 ALFWORLD = CASES[0]
@@ -116,6 +122,100 @@ def test_its_spec_makes_it_again(url):
     again.close()
 
 
+@pytest.mark.parametrize("layout", ["chat", "turns"])
+@pytest.mark.parametrize("setup", CASES, ids=case_name)
+def test_drivers_play_there_as_here(setup, layout):
+    style = f"{setup.make().prompt_folder}/default"
+    settings = {"parser": setup.style.parser, **setup.settings}
+    with served(setup.env_id, settings) as url:
+        there = Setup(
+            env_id="AgentGym/Remote-v0", settings={"url": url}, prompt=style, layout=layout
+        )
+        assert [row["task_id"] for row in there.rows(3)] == task_ids(setup)
+        talk, other = there.conversation(), replace(setup, layout=layout).conversation()
+        for task_id in task_ids(setup, 2):
+            expected = scripted(setup, task_id, seed=3, policy="garbled")
+            assert talk.begin(task_id=task_id, seed=3) == other.begin(task_id=task_id, seed=3)
+            for response in expected.responses:
+                assert talk.take(response) == other.take(response)
+                assert talk.verdict == other.verdict
+            ours, theirs = to_record(talk.episode), plain(to_record(other.episode))
+            assert plain(ours["turns"]) == theirs["turns"]
+            assert (ours["outcome"], ours["stop_reason"]) == (
+                theirs["outcome"],
+                theirs["stop_reason"],
+            )
+            assert plain(talk.summary) == plain(other.summary)
+            assert talk.episode.task == replace(other.episode.task, answer=None, expert=())
+        talk.env.close()
+
+
+def test_commands_play_there_and_check_where_it_lives(url):
+    words = ["AgentGym/Remote-v0", "--set", f"url={url}"]
+    played = CliRunner().invoke(app, ["evaluate", *words, "--policy", "random", "--tasks", "2"])
+    assert played.exit_code == 0 and "/2)" in played.stdout
+    refused = CliRunner().invoke(app, ["check", *words]).exception
+    assert f"check {PANTRY} where it is served" in str(refused)
+
+
+def test_what_is_secret_of_a_task_stays_there(url):
+    env = RemoteEnv(url)
+    env.reset(seed=0)
+    assert (env.task.answer, env.task.expert) == (None, ())
+    with pytest.raises(ValueError, match="info_level=debug"):
+        env.advise()
+    with pytest.raises(KeyError, match="no task 'attic'; the first of 8"):
+        env.tasks.task("attic")
+    env.close()
+    with served(PANTRY, {"info_level": "debug"}) as other:
+        env = RemoteEnv(other)
+        assert evaluate(env, ExpertPolicy()).overall.successes == 8
+        env.close()
+
+
+def test_only_the_episode_being_played_is_judged(env):
+    env.reset(seed=0, options={"task_id": "pantry/red/honey"})
+    before = env.episode
+    assert env.verify(before).reason == "honey never taken"
+    env.step("open red")
+    env.step("take honey")
+    assert (env.verify(env.episode).success, env.verify(env.episode).reason) == (
+        True,
+        "honey taken",
+    )
+    with pytest.raises(ValueError, match="judges the episode that is played there only"):
+        env.verify(before)
+
+
+def test_a_style_that_wants_another_parser_is_told_how_to_serve(url):
+    with pytest.raises(ValueError, match="by the parser 'text'.*serve with --set parser=arrow"):
+        RemoteEnv(url, parser="arrow")
+    RemoteEnv(url, parser="text").close()
+
+
+def test_the_transcript_is_rendered_here(url, capsys):
+    local = make_text_env(PANTRY, {"render_mode": "ansi"})
+    env = RemoteEnv(url, render_mode="ansi")
+    for one in (env, local):
+        one.reset(seed=2)
+        one.step("open red")
+    assert env.render() == local.render()
+    assert env.restore(local.snapshot())[0] == local.scene.text and env.render() == local.render()
+    env.close()
+
+
+def test_a_vector_and_a_pool_of_sessions(url):
+    def trace(envs):
+        seen = [envs.reset(seed=5)]
+        seen += [envs.step([f"open {colour}"] * 3) for colour in ("red", "green", "blue")]
+        envs.close()
+        return [list(one[0]) for one in seen], seen[-1][4]["turn"].tolist()
+
+    expected = trace(gym.make_vec(PANTRY, 3))
+    assert trace(gym.make_vec("AgentGym/Remote-v0", 3, url=url)) == expected
+    assert trace(make_pool("AgentGym/Remote-v0", 3, workers=2, url=url)) == expected
+
+
 def test_gymnasiums_own_vector_environment_takes_it(url):
     envs = gym.make_vec("AgentGym/Remote-v0", 2, vectorization_mode="sync", url=url)
     locals_ = [make_text_env(PANTRY, {}) for _ in range(2)]
@@ -130,7 +230,7 @@ def test_gymnasiums_own_vector_environment_takes_it(url):
 
 def test_the_info_is_whole_and_json(env):
     _, info = env.reset(seed=1)
-    assert set(info) >= INFO_KEYS
+    assert set(info) >= set(INFO_TYPES)
     assert plain(info) == info
 
 
@@ -254,7 +354,7 @@ def test_an_expired_session_goes_on():
         assert plain(env.reset(seed=6)) == plain(local.reset(seed=6))
         for action in ("open red", "open green"):
             assert plain(env.step(action)) == plain(local.step(action))
-            env._link._socket.recv_events_thread.join(30)  # until the server has hung up
+            env._session._link._socket.recv_events_thread.join(30)  # until the server has hung up
         assert plain(env.reset()) == plain(local.reset())
         env.close()
 
@@ -287,14 +387,14 @@ def test_another_environment_at_the_address_is_an_error():
         env.step("open red")
 
 
-def test_an_episode_that_is_not_played_as_before_is_an_error():
+def test_a_server_that_reads_replies_in_another_way_is_an_error():
     with served(PANTRY, {"parser": "text"}) as url:
         env = RemoteEnv(url)
         env.reset(seed=0)
         env.step("open red")
     with served(PANTRY, {"parser": "action"}, port=port_of(url)):
         for _ in range(2):  # and stays one
-            with pytest.raises(RemoteError, match="cannot restore the episode: snapshot of"):
+            with pytest.raises(RemoteError, match="'parser': 'action'.* now; it was .*'text'"):
                 env.step("open green")
         with pytest.raises(RemoteError):
             env.reset()
@@ -307,9 +407,43 @@ def test_a_server_with_other_tasks_is_an_error():
         env.reset(seed=0)
     with (
         served(ALFWORLD.env_id, few, port=port_of(url)),
-        pytest.raises(RemoteError, match="cannot restore the episode"),
+        pytest.raises(RemoteError, match="'tasks': 3.* now; it was .*'tasks': 4"),
     ):
         env.step("look")
+
+
+def test_an_episode_that_is_not_played_as_before_is_an_error():
+    """As many tasks, of another seed: the snapshot's task is not there, or is another one."""
+    with served(ALFWORLD.env_id, ALFWORLD.settings) as url:
+        env = RemoteEnv(url)
+        env.reset(seed=0)
+    with served(ALFWORLD.env_id, {**ALFWORLD.settings, "game_seed": 1}, port=port_of(url)):
+        for _ in range(2):  # and stays one
+            with pytest.raises(RemoteError, match="cannot restore the episode: "):
+                env.step("look")
+
+
+def test_an_interrupted_call_is_as_if_it_had_not_been_made(env, monkeypatch):
+    """Ctrl-C comes after the message went out: its answer is nobody's any more."""
+    local = make_text_env(PANTRY, {})
+    assert plain(env.reset(seed=4)) == plain(local.reset(seed=4))
+
+    def interrupted(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for call in (lambda: env.step("open white"), env.reset, env.snapshot):
+        monkeypatch.setattr(env._session._link._socket, "recv", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        action = ("open red", "open green", "open blue")[len(local.episode.turns)]
+        assert plain(env.step(action)) == plain(local.step(action))
+    assert to_record(env.episode)["turns"] == to_record(local.episode)["turns"]
+    monkeypatch.setattr(env._session._link._socket, "recv", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        env.restore(local.snapshot())
+    with pytest.raises(ResetNeeded):
+        env.step("open white")
+    assert plain(env.reset(seed=5)) == plain(local.reset(seed=5))
 
 
 # No server, or a wrong one
@@ -382,6 +516,7 @@ STATE = {
         **{"observation_mode": "text", "max_turns": 2, "max_length": 100},
     },
 }
+ABOUT = {"type": "about", "data": {"parser": "text", "tasks": 3}}
 SNAPSHOT = {"type": "snapshot", "data": {"snapshot": "e30="}}
 
 
@@ -390,7 +525,7 @@ SNAPSHOT = {"type": "snapshot", "data": {"snapshot": "e30="}}
 )
 def test_half_an_observation_is_an_error(observation):
     shown = {"observation": observation, "reward": None, "done": False}
-    with scripted_server(STATE, {"type": "observation", "data": shown}, SNAPSHOT) as url:
+    with scripted_server(STATE, ABOUT, {"type": "observation", "data": shown}, SNAPSHOT) as url:
         env = RemoteEnv(url)
         with pytest.raises(RemoteError, match="without a whole observation"):
             env.reset()
@@ -405,7 +540,7 @@ def test_a_server_of_another_kind_is_an_error(answer):
 
 def test_an_error_within_the_environment_is_told():
     failed = {"message": "the engine has died", "code": "EXECUTION_ERROR", "kind": "EngineError"}
-    with scripted_server(STATE, {"type": "error", "data": failed}) as url:
+    with scripted_server(STATE, ABOUT, {"type": "error", "data": failed}) as url:
         env = RemoteEnv(url)
         with pytest.raises(RemoteError, match="EngineError: the engine has died"):
             env.reset()
@@ -413,9 +548,9 @@ def test_an_error_within_the_environment_is_told():
 
 
 def test_no_answer_in_time_is_an_error():
-    with scripted_server(STATE) as url:
+    with scripted_server(STATE, ABOUT) as url:
         env = RemoteEnv(url)
-        env._link._timeout = 0.2
+        env._session._link._timeout = 0.2
         with pytest.raises(RemoteError, match=r"no answer in 0.2 s|lost 3"):
             env.reset()
         env.close()

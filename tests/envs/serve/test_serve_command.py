@@ -8,13 +8,14 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-pytest.importorskip("uvicorn", reason="pip install 'agentgym-envs[serve]'")
+pytest.importorskip("uvicorn", reason="needs the extra [serve]")
 from env_servers import running
 from typer.testing import CliRunner
 
 from agentgym_envs import cli
 from agentgym_envs.serve import server
-from agentgym_envs.serve.client import TOKEN_VARIABLE, RemoteEnv
+from agentgym_envs.serve.client import RemoteEnv
+from agentgym_envs.serve.lasting import TOKEN_VARIABLE
 
 ROOT = Path(__file__).parents[3]
 PANTRY = "pantry:Pantry/Honey-v0"

@@ -1,10 +1,14 @@
 import json
+import time
+import urllib.error
+import urllib.request
 
 import pytest
+from env_servers import served
 from hypothesis import HealthCheck, given, settings
 from likely_messages import JSON, LIKELY
 
-pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
+pytest.importorskip("fastapi", reason="needs the extra [serve]")
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
@@ -12,12 +16,19 @@ from starlette.websockets import WebSocketDisconnect
 from agentgym_envs.serve.server import Limits, make_app, serve
 
 PANTRY = "pantry:Pantry/Honey-v0"
+
+
+def local(app):
+    """A client on the server's own machine."""
+    return TestClient(app, headers={"Host": "127.0.0.1:8765"})
+
+
 ERRORS = {"INVALID_JSON", "UNKNOWN_TYPE", "VALIDATION_ERROR", "EXECUTION_ERROR"}
 
 
 @pytest.fixture(scope="module")
 def client():
-    with TestClient(make_app(PANTRY)) as client:
+    with local(make_app(PANTRY)) as client:
         yield client
 
 
@@ -72,7 +83,7 @@ def test_running_out_of_turns_is_neither_an_end_nor_a_success(client):
 
 def test_a_dictionary_observation_is_its_text_and_the_info_has_the_rest():
     with (
-        TestClient(make_app(PANTRY, {"observation_mode": "dict"})) as client,
+        local(make_app(PANTRY, {"observation_mode": "dict"})) as client,
         client.websocket_connect("/ws") as socket,
     ):
         seen = begun(socket, task_id="pantry/red/jam")["observation"]
@@ -168,7 +179,7 @@ def test_bytes_are_refused_and_the_session_lives(client):
 def test_a_large_message_is_refused_and_the_session_lives():
     limits = Limits(message=1000)
     with (
-        TestClient(make_app(PANTRY, limits=limits)) as client,
+        local(make_app(PANTRY, limits=limits)) as client,
         client.websocket_connect("/ws") as socket,
     ):
         begun(socket)
@@ -187,7 +198,7 @@ def test_a_close_ends_the_session(client):
 
 
 def test_one_session_too_many_is_told_and_closed():
-    with TestClient(make_app(PANTRY, limits=Limits(sessions=1))) as client:
+    with local(make_app(PANTRY, limits=Limits(sessions=1))) as client:
         with client.websocket_connect("/ws") as socket:
             begun(socket)
             with client.websocket_connect("/ws") as other:
@@ -202,7 +213,7 @@ def test_one_session_too_many_is_told_and_closed():
 def test_an_unused_connection_is_told_and_closed():
     limits = Limits(idle=0.05)
     with (
-        TestClient(make_app(PANTRY, limits=limits)) as client,
+        local(make_app(PANTRY, limits=limits)) as client,
         client.websocket_connect("/ws") as socket,
     ):
         error = json.loads(socket.receive_text())["data"]
@@ -219,7 +230,7 @@ def test_an_unused_connection_is_told_and_closed():
 
 
 def test_without_the_token_nothing_is_answered():
-    with TestClient(make_app(PANTRY, token="pantry-key")) as client:
+    with local(make_app(PANTRY, token="pantry-key")) as client:
         for headers in ({}, {"Authorization": "Bearer other"}, {"Authorization": "pantry-key"}):
             answer = client.get("/health", headers=headers)
             assert (answer.status_code, "wants a token" in answer.text) == (401, True)
@@ -245,7 +256,49 @@ def test_another_sites_page_gets_nothing(client):
     ):
         pass
     assert refused.value.status_code == 403
-    assert client.get("/health", headers={"Origin": "http://testserver"}).status_code == 200
+    assert client.get("/health", headers={"Origin": "http://127.0.0.1:8765"}).status_code == 200
+
+
+def test_a_name_that_was_made_to_lead_here_gets_nothing(client):
+    """As another site's page has it once its name is this machine's address: all in one origin."""
+    for name in ("example.org:8765", "example.org", "127.0.0.1.example.org:8765"):
+        there = {"Host": name, "Origin": f"http://{name}"}
+        for headers in (there, {"Host": name}):
+            answer = client.post("/reset", json={}, headers=headers)
+            assert (answer.status_code, "localhost only" in answer.text) == (403, True)
+        with (
+            pytest.raises(WebSocketDenialResponse) as refused,
+            client.websocket_connect("/ws", headers=there),
+        ):
+            pass
+        assert refused.value.status_code == 403
+    for name in ("localhost", "localhost:1", "[::1]:8765", "127.0.0.2"):
+        assert client.get("/health", headers={"Host": name}).status_code == 200
+    with TestClient(make_app(PANTRY, token="pantry-key")) as other:  # a token may come from afar
+        headers = {"Authorization": "Bearer pantry-key", "Host": "example.org"}
+        assert other.get("/health", headers=headers).status_code == 200
+
+
+def test_a_body_that_is_too_large_is_told_so_over_a_real_connection():
+    """Whoever still sends when the answer comes and the connection ends could not read it."""
+    with served(PANTRY, limits=Limits(message=1000)) as url:
+        asked = urllib.request.Request(
+            url.replace("ws://", "http://") + "/step", data=b" " * 20_000_000
+        )
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(asked, timeout=30)
+        assert refused.value.code == 413
+        assert "larger than 1000 bytes" in json.load(refused.value)["detail"]
+
+
+def test_unused_sessions_end_although_nobody_asks_again():
+    with local(make_app(PANTRY, limits=Limits(idle=0.2))) as client:
+        posted(client, "/reset")
+        assert client.get("/health").json()["sessions"] == 1
+        until = time.monotonic() + 20
+        while client.get("/health").json()["sessions"] and time.monotonic() < until:
+            time.sleep(0.05)
+        assert client.get("/health").json()["sessions"] == 0
 
 
 def test_a_host_that_others_reach_needs_a_token():
@@ -302,7 +355,7 @@ def test_an_episode_without_websockets(client):
     [
         ("/reset", b"{", 400, "not JSON"),
         ("/reset", b'{"seed": "a"}', 422, "whole number"),
-        ("/reset", b'{"task_id": "pantry/none"}', 400, "KeyError: pantry/none"),
+        ("/reset", b'{"task_id": "pantry/none"}', 400, "KeyError: no task 'pantry/none'"),
         ("/reset", b'{"session_id": 3}', 422, "session_id is the text"),
         ("/reset", b" " * 2001, 413, "larger than 2000 bytes"),
         ("/step", b"{}", 422, "a step is"),
@@ -315,7 +368,7 @@ def test_an_episode_without_websockets(client):
     ],
 )
 def test_a_bad_request_is_told_what_is_wrong(path, body, status, said):
-    with TestClient(make_app(PANTRY, limits=Limits(message=2000))) as client:
+    with local(make_app(PANTRY, limits=Limits(message=2000))) as client:
         answer = client.post(path, content=body)
         assert answer.status_code == status
         assert said in answer.json()["detail"]
@@ -323,7 +376,7 @@ def test_a_bad_request_is_told_what_is_wrong(path, body, status, said):
 
 
 def test_a_full_server_says_so_over_http():
-    with TestClient(make_app(PANTRY, limits=Limits(sessions=1))) as client:
+    with local(make_app(PANTRY, limits=Limits(sessions=1))) as client:
         posted(client, "/reset")
         answer = client.post("/reset", json={})
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

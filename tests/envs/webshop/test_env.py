@@ -331,6 +331,23 @@ def test_a_snapshot_of_a_task_played_without_a_seed_restores():
     ]
 
 
+def test_purchases_of_other_options_stand_side_by_side():
+    """Each product has options of its own: what one buys has other keys than what another does."""
+    envs = gym.make_vec(ENV_ID, num_envs=16)
+    expert, kept, told = ExpertPolicy(), {}, {}
+    _, infos = envs.reset(seed=0)
+    while len(kept) < 16:
+        actions = [None if i in kept else expert(env, "", {}) for i, env in enumerate(envs.envs)]
+        _, _, terminated, _, infos = envs.step(actions)
+        assert infos["purchase"].dtype == infos["task_score"].dtype == object
+        for i in range(16):
+            if terminated[i] and i not in kept:
+                kept[i] = envs.envs[i].episode.turns[-1].facts["purchase"]
+                told[i] = infos["purchase"][i]
+    assert told == kept
+    assert len({frozenset(bought["options"]) for bought in told.values()}) > 1
+
+
 def test_a_vector_of_shoppers_shares_one_shop():
     envs = gym.make_vec(ENV_ID, num_envs=3, difficulty="tiny")
     assert isinstance(envs, WebShopVectorEnv)

@@ -505,7 +505,7 @@ def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     for missing in ("uvicorn", "fastapi"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, missing, None)
-            with pytest.raises(ImportError, match=r'pip install "agentgym-envs\[serve\]"'):
+            with pytest.raises(ImportError, match=r"pip install -e '\.\[serve\]'"):
                 serve("AgentGym/WebShop-v0", {"difficulty": "tiny"}, port=0)
 
 
