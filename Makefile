@@ -23,4 +23,5 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV)
+	@echo "== clean: $(VENV) is gone; runs/ holds results and stays"

@@ -3,6 +3,7 @@
 import sys
 
 from agentgym_envs.extras import install
+from agentgym_envs.failures import MISSING
 
 
 def main() -> None:
@@ -12,7 +13,8 @@ def main() -> None:
     except ModuleNotFoundError as missing:
         if missing.name not in ("typer", "rich"):
             raise
-        sys.exit(f"{missing.name} is not installed: {install('cli')}")
+        print(f"error: {missing.name} is not installed: {install('cli')}", file=sys.stderr)
+        sys.exit(MISSING)
     run()
 
 

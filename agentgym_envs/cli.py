@@ -2,30 +2,26 @@
 
 import os
 import sys
-import sysconfig
-import traceback
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import gymnasium as gym
 import typer
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-import agentgym_envs
+from agentgym_envs import addresses
 from agentgym_envs.core import TextEnv
+from agentgym_envs.failures import FAILED, code_of, told, wants_traceback
+from agentgym_envs.folders import demand_empty
 from agentgym_envs.registration import installed, summary_of, text_envs
 from agentgym_envs.retrieval.cli import app as retrieval_app
-from agentgym_envs.retrieval.types import RetrievalError
 from agentgym_envs.serve.lasting import TOKEN_VARIABLE
-from agentgym_envs.serve.link import RemoteError
 
 if TYPE_CHECKING:
     from agentgym_envs.drivers.setup import Setup
-    from agentgym_envs.statistics import Rate, Summary
+    from agentgym_envs.statistics import Summary
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -42,14 +38,6 @@ app.add_typer(export_app, name="export")
 app.add_typer(retrieval_app, name="retrieval")
 out = Console()
 
-# What a user can set right: told in one line.
-MISTAKES = (
-    *(ValueError, KeyError, TypeError, ImportError, OSError, MemoryError),
-    *(gym.error.Error, RetrievalError, RemoteError),
-)
-USAGE_ERROR = 2
-CHECK_FAILED = 3
-
 Name = Annotated[str | None, typer.Option(help="Of the package; default: the environment's id.")]
 Source = Annotated[
     str | None,
@@ -62,7 +50,7 @@ Settings = Annotated[
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and exit code 2, never a traceback.
+    """Run the command; an error is one line and an exit code, never a traceback.
 
     AGENTGYM_TRACEBACK=1 shows the traceback all the same. Modules of the working folder can be
     named, as in "my_lab:MyLab/Maze-v0".
@@ -70,28 +58,11 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     try:
         app(standalone_mode=True)
-    except MISTAKES as error:
-        if os.environ.get("AGENTGYM_TRACEBACK"):
+    except Exception as error:
+        if wants_traceback():
             raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        if where := _place_outside(error):
-            text = f"{type(error).__name__}: {text} ({where}; AGENTGYM_TRACEBACK=1 shows all)"
-        Console(stderr=True).print(f"[red]error:[/] {_escaped(text)}", soft_wrap=True)
-        raise SystemExit(USAGE_ERROR) from None
-
-
-def _place_outside(error: BaseException) -> str | None:
-    """Where an error came from in somebody's own module; None where none took part in it."""
-    homes = {Path(agentgym_envs.__file__).parent, *map(Path, sysconfig.get_paths().values())}
-    place = None
-    seen: BaseException | None = error
-    while seen is not None:
-        for frame, line in traceback.walk_tb(seen.__traceback__):
-            path = Path(frame.f_code.co_filename)
-            if path.is_file() and not any(path.is_relative_to(home) for home in homes):
-                place = f"{path}:{line}"
-        seen = seen.__cause__ or seen.__context__
-    return place
+        Console(stderr=True).print(f"[red]error:[/] {_escaped(told(error))}", soft_wrap=True)
+        raise SystemExit(code_of(error)) from None
 
 
 @app.command("list")
@@ -102,10 +73,10 @@ def list_envs(
 ) -> None:
     """The text environments: ours, those of installed packages, and those of MODULES."""
     for module in modules or ():
-        import_module(module)
+        addresses.module(module, "the command")
     for module, package in installed().items():
         try:
-            import_module(module)
+            addresses.module(module, f"the package {package}")
         except Exception as error:
             problem = f"{package}: {module} cannot be imported: {type(error).__name__}: {error}"
             typer.echo(problem, err=True)
@@ -166,28 +137,35 @@ def check(
     settings: Settings = None,
     episodes: Annotated[int, typer.Option(min=1, help="Played where several are needed.")] = 5,
 ) -> None:
-    """Check that an environment keeps every promise of the conformance kit."""
+    """Check that an environment keeps every promise of the conformance kit.
+
+    Exit code 4 where one is broken; AGENTGYM_TRACEBACK=1 shows how.
+    """
     from agentgym_envs.check import Check, CheckFailed, check_text_env
     from agentgym_envs.serve.client import RemoteEnv
 
-    env = _make(env_id, settings)  # what cannot be made at all is a mistake in the command
+    env = _make(env_id, settings)
     env.close()
     if isinstance(env, RemoteEnv):
         raise ValueError(f"its settings are the server's: check {env.served} where it is served")
 
     def show(done: Check) -> None:
-        mark = "[red]broken[/]" if done.problem else "[green]kept[/]  "
-        out.print(
-            f"{mark} {done.name}" + (f"\n       {_escaped(done.problem)}" * bool(done.problem))
-        )
+        mark = "[green]kept[/]   "
+        if done.problem or done.skipped:
+            mark = "[red]broken[/] " if done.problem else "[yellow]skipped[/]"
+        why = done.problem or done.skipped
+        told = f"\n        {_escaped(why)}" if why else ""
+        out.print(f"{mark} {done.name}{told}", soft_wrap=True)
 
     try:
-        kept = check_text_env(env_id, episodes=episodes, on_check=show, **_parsed(settings))
+        checks = check_text_env(env_id, episodes=episodes, on_check=show, **_parsed(settings))
     except CheckFailed as failed:
         summary = str(failed).splitlines()[0].removesuffix(":")
-        out.print(f"[red]{_escaped(summary)}[/]")
-        raise typer.Exit(CHECK_FAILED) from None
-    out.print(f"[green]{env_id} keeps all {len(kept)} promises[/]")
+        out.print(f"[red]{_escaped(summary)}[/]", soft_wrap=True)
+        raise typer.Exit(FAILED) from None
+    skipped = sum(bool(check.skipped) for check in checks)
+    but = f"; {skipped} skipped" if skipped else ""
+    out.print(f"[green]{env_id} keeps all {len(checks) - skipped} promises[/]{but}", soft_wrap=True)
 
 
 @app.command()
@@ -258,7 +236,8 @@ def evaluate(
     with Progress(console=Console(stderr=True)) as progress:
         played = play_all(env, chosen, ids, seed)
         judged = list(progress.track(played, len(ids), description="playing"))
-    _show_summary(summarise(judged), f"{env_id}, {name} policy", env.aggregates(judged))
+    title = f"{_played(env_id, env, _parsed(settings))}, {name} policy"
+    _show_summary(summarise(judged, env), title)
 
 
 def _evaluate_endpoint(
@@ -267,7 +246,8 @@ def _evaluate_endpoint(
     from agentgym_envs.drivers.openai import play_openai
     from agentgym_envs.order import subset
 
-    ids = subset(setup.make().tasks.ids, tasks)
+    env = setup.make()
+    ids = subset(env.tasks.ids, tasks)
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("playing", total=None)
         summary = play_openai(
@@ -279,7 +259,8 @@ def _evaluate_endpoint(
             on_episode=lambda done, wanted: progress.update(bar, completed=done, total=wanted),
             **asked,
         )
-    _show_summary(summary, f"{setup.env_id}, {model}", summary.aggregates)
+    title = f"{_played(setup.env_id, env, setup.settings)}, {model}"
+    _show_summary(summary, title)
     ends = ", ".join(f"{count} {reason}" for reason, count in summary.stop_reasons.items())
     lines = [f"{summary.usage}; ends: {ends}"]
     for task_id, said in list(summary.refused.items())[:1]:
@@ -287,13 +268,20 @@ def _evaluate_endpoint(
     out.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
-def _show_summary(summary: "Summary", title: str, aggregates: Mapping[str, "Rate"]) -> None:
-    table = Table("tasks", "success [95 %]", "turns", title=_escaped(title))
+def _played(env_id: str, env: TextEnv, settings: Mapping[str, Any]) -> str:
+    """The environment and its split, as the settings or its first task call it."""
+    split = settings.get("split") or env.tasks.task(env.tasks.ids[0]).split
+    return f"{env_id}, split {split}" if split else env_id
+
+
+def _show_summary(summary: "Summary", title: str) -> None:
+    out.print(f"[italic]{_escaped(title)}[/]", soft_wrap=True)  # a table's own would be wrapped
+    table = Table("tasks", "success [95 %]", "turns")
     for name, rate in {"all": summary.overall, **summary.by_kind}.items():
         table.add_row(_escaped(name), _escaped(str(rate)), f"{rate.mean_turns:.1f}")
-    if aggregates:
+    if summary.aggregates:
         table.add_section()
-    for name, rate in aggregates.items():
+    for name, rate in summary.aggregates.items():
         table.add_row(_escaped(name), _escaped(str(rate)), f"{rate.mean_turns:.1f}")
     out.print(table)
 
@@ -387,6 +375,7 @@ def generate_alfworld(
     """Generate ALFWorld games in the official folder layout."""
     from agentgym_envs.alfworld.generate import SPLITS, GeneratedLibrary, write_games
 
+    demand_empty(folder)
     splits = tuple(split or SPLITS)
     library = GeneratedLibrary(difficulty=difficulty, seed=seed, games=dict.fromkeys(splits, games))
     with Progress(console=Console(stderr=True)) as progress:
@@ -405,6 +394,7 @@ def generate_webshop(
     """Generate a WebShop catalogue with its instructions, as the three official files."""
     from agentgym_envs.webshop.generate import generated, write_official
 
+    demand_empty(folder)
     rows = generated(products, seed, difficulty)
     write_official(rows, folder)
     typer.echo(f"{len(rows.products)} products in {folder} (difficulty {difficulty}, seed {seed})")
@@ -419,6 +409,7 @@ def generate_searchqa(
     """Generate an encyclopaedia and questions on it: corpus.jsonl, train.jsonl and test.jsonl."""
     from agentgym_envs.searchqa.world import generated_world, write_world
 
+    demand_empty(folder)
     world = generated_world(preset, seed)
     write_world(world, folder)
     asked = ", ".join(f"{len(world.questions(split))} {split}" for split in ("train", "test"))

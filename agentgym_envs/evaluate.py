@@ -10,7 +10,7 @@ from agentgym_envs.statistics import Summary, summarise
 from agentgym_envs.types import Episode, Verdict
 
 Policy = Callable[[TextEnv, Observation, dict], str]
-NO_EXPERT = "an expert is given by `advise`, or by `Task.expert`"
+NO_EXPERT = "no expert: give `advise` or `Task.expert`"
 
 
 def play(env: TextEnv, policy: Policy, task_id: str, seed: int = 0) -> tuple[Episode, Verdict]:
@@ -37,8 +37,9 @@ def play_all(
 def evaluate(
     env: TextEnv, policy: Policy, task_ids: Sequence[str] | None = None, seed: int = 0
 ) -> Summary:
-    """Success of `policy`, each task once, with Wilson intervals, over all and by kind of task."""
-    return summarise(list(play_all(env, policy, task_ids, seed)))
+    """Success of `policy`, each task once, with Wilson intervals, over all and by kind of task;
+    and the environment's own averages."""
+    return summarise(list(play_all(env, policy, task_ids, seed)), env)
 
 
 class ExpertPolicy:

@@ -16,10 +16,13 @@ from agentgym_envs.core import TextEnv
 # failed, it was stopped by hand.
 WRONG, MISSING, FAILED, INTERRUPTED = 2, 3, 4, 130
 
-_WRONG = (ValueError, TypeError, KeyError, gym.error.Error)
+_WRONG = (ValueError, TypeError, KeyError, FileExistsError, gym.error.Error)
 _MISSING = (ImportError, OSError)
 # Raised to be read, here and in what we use; any other error is somebody's bug.
-_SAYS_ENOUGH = (*_WRONG, *_MISSING, RuntimeError, ArithmeticError, MemoryError, AssertionError)
+_SAYS_ENOUGH = (
+    *(*_WRONG, *_MISSING, RuntimeError, ArithmeticError, MemoryError),
+    *(AssertionError, SyntaxError, Warning),
+)
 _PLAYING = {TextEnv._begin.__code__, TextEnv._play.__code__}
 _TRACEBACK = "AGENTGYM_TRACEBACK"
 
@@ -44,11 +47,12 @@ def told(error: BaseException) -> str:
 
 
 def code_of(error: BaseException) -> int:
-    """The exit code of a command that ends with this error."""
-    if isinstance(error, _MISSING):
-        return MISSING
+    """The exit code of a command that ends with this error. What is wrong while an environment
+    plays is no mistake in the command."""
     playing = any(frame.f_code in _PLAYING for frame, _ in traceback.walk_tb(error.__traceback__))
-    return WRONG if isinstance(error, _WRONG) and not playing else FAILED
+    if isinstance(error, _WRONG):
+        return FAILED if playing else WRONG
+    return MISSING if isinstance(error, _MISSING) else FAILED
 
 
 class _Place:

@@ -94,8 +94,9 @@ def _unknown(env_id: str, name: str, taken: Mapping[str, Argument]) -> str:
     said = f"{env_id} takes no argument {name!r}"
     if name in (arguments(TextEnv) or {}):
         return f"{said}, which every TextEnv does: {HAND_ON}"
-    near = get_close_matches(name, taken, n=1)
-    return f"{said}; " + (f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(taken)}")
+    given = [one for one in taken if one != "tasks"]  # what a constructor gives TextEnv itself
+    near = get_close_matches(name, given, n=1)
+    return f"{said}; " + (f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(given)}")
 
 
 def _fits(value: Any, hint: Any) -> bool:

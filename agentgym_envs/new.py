@@ -16,6 +16,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from agentgym_envs.extras import requirement
+from agentgym_envs.folders import demand_empty
 
 _ID = re.compile(r"([A-Za-z][\w-]*)/([A-Za-z][\w-]*)-v(0|[1-9]\d*)", re.ASCII)
 _PACKAGE = re.compile(r"[a-z][a-z0-9_]*")
@@ -67,8 +68,7 @@ def write_package(folder: Path, names: Names, source: str | None = None) -> list
 
     Raises FileExistsError where the folder is a file or holds anything.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FileExistsError(f"{folder} is there already: give a new or an empty folder")
+    demand_empty(folder)
     written = []
     for path, text in sorted(_filled(names, source)):
         target = folder / path

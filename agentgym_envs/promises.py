@@ -31,6 +31,7 @@ from agentgym_envs.fitting import HAND_ON, arguments
 from agentgym_envs.prompts import load_style
 from agentgym_envs.registration import maker_of, package_of
 from agentgym_envs.traces import Player, Trace, chosen, plain, trace
+from agentgym_envs.types import Episode
 from agentgym_envs.vector import TextVectorEnv
 
 Promise = Callable[[], str | None]
@@ -254,8 +255,10 @@ class Kit:
             assert tasks == after, "the order of tasks differs after restore"
 
     def p_verifier(self) -> str | None:
-        """the verifier is pure: the same verdict twice, and on the stored episode"""
+        """the verifier is pure: the same verdict twice, and on the stored episode; also on none"""
         env = self.make()
+        nothing = Episode(task=env.tasks.task(env.tasks.ids[0]), turns=())
+        assert not env.verify(nothing).success, "an episode without turns is called a success"
         for seed in range(self.episodes):
             trace(env, seed)
             episode = env.episode
@@ -289,7 +292,9 @@ class Kit:
         for mode in ("Disabled", "NextStep"):
             for count in (1, 5):
                 traces = self._vector_traces(count, mode)
-                assert traces == alone[:count], f"{count} environments in mode {mode} differ"
+                assert traces == alone[:count], (
+                    f"{count} of them in mode {mode} play differently from each alone"
+                )
 
     def p_vector_infos(self) -> str | None:
         """make_vec gives the same infos for any number of environments, to the last turn"""
@@ -306,7 +311,7 @@ class Kit:
         """its prompt styles load and render"""
         env = self.make()
         if not env.prompt_folder:
-            return "what speaks to models is in the folder that `prompt_folder` names"
+            return "no prompt styles: give `prompt_folder`"
         style = load_style("default", env.prompt_folder)
         _, info = env.reset(seed=0)
         scene = env.episode.outcome

@@ -51,9 +51,9 @@ def importable(env_id: str) -> str:
         gym.spec(name)
     except gym.error.NamespaceNotFound as unknown:
         hint = (
-            f"importing {home} registers no {name}: call register_text_env in its __init__"
+            f"Importing {home} registers no {name}: call register_text_env in its __init__"
             if home
-            else f"an id of your own needs its package in front, as in my_package:{name}"
+            else f"An id of your own needs its package in front, as in my_package:{name}"
         )
         raise gym.error.NamespaceNotFound(f"{unknown} {hint}") from None
     return name

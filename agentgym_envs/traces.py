@@ -3,11 +3,10 @@
 import json
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 
 from agentgym_envs.core import TextEnv
-from agentgym_envs.registration import importable
+from agentgym_envs.drivers.setup import make_text_env
 
 Trace = list[Any]  # the first observation, then each turn's observation and reward
 
@@ -17,7 +16,7 @@ class Player:
 
     def __init__(self, env: TextEnv, seed: int, task_id: str | None = None) -> None:
         self.env, self.seed = env, seed
-        observation, info = env.reset(seed=seed, options=(task_id and {"task_id": task_id}) or None)
+        observation, info = env.reset(seed=seed, options={"task_id": task_id} if task_id else None)
         self.trace: Trace = [plain(observation)]
         self.infos = [info]
         self.over = False
@@ -53,10 +52,7 @@ def trace(env: TextEnv, seed: int) -> Trace:
 
 def trace_elsewhere(env_id: str, settings: dict[str, Any], seeds: list[int]) -> str:
     """Episodes of a new environment each, as JSON: what another process is asked for."""
-    made = [gym.make(importable(env_id), **settings).unwrapped for _ in seeds]
-    return json.dumps(
-        [trace(env, seed) for env, seed in zip(made, seeds, strict=True) if isinstance(env, TextEnv)]
-    )
+    return json.dumps([trace(make_text_env(env_id, settings), seed) for seed in seeds])
 
 
 def chosen(env: TextEnv, seed: int) -> str:

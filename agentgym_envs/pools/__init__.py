@@ -30,8 +30,9 @@ def make_pool(
 ) -> ShardedVectorEnv:
     """`num_envs` environments over `workers` processes or Ray actors; `settings` are theirs.
 
-    Raises ValueError for another kind, ImportError where Ray is wanted and missing, and what the
-    environment's constructor raises. Ray's cluster is the one that `ray.init` has connected to;
+    Raises ValueError for another kind, RuntimeError where a script makes a pool of processes at its
+    top level, without `if __name__ == "__main__":`, ImportError where Ray is wanted and missing,
+    and what `ShardedVectorEnv` does. Ray's cluster is the one that `ray.init` has connected to;
     without one, Ray starts a local one.
     """
     if kind not in ("process", "ray"):

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
 
+from agentgym_envs.pools.guard import demand_guard
 from agentgym_envs.pools.worker import Shard, WorkerDied
 from agentgym_envs.vector import Call
 
@@ -21,10 +22,11 @@ class _Raised(NamedTuple):
 
 class ProcessWorker:
     """See `Worker`. Processes are spawned, so a script that makes a pool at its top level needs
-    `if __name__ == "__main__":` around that.
+    `if __name__ == "__main__":` around that; without it, RuntimeError.
     """
 
     def __init__(self, env_type: str, settings: Mapping[str, Any], places: range) -> None:
+        demand_guard()
         context = multiprocessing.get_context("spawn")
         self._places = places
         self._pipe, other = context.Pipe()

@@ -106,8 +106,8 @@ def read_questions(data: str | Path | Sequence[str | Path]) -> QuestionSet:
     A row's set is its `data_source`, else what the file's name says. Its split is what the file's
     name says, else `extra_info.split`, else the beginning of its id ("dev_12"); a row that tells
     none has split "" and is found under split="all" only. Gold passages, the expert's searches,
-    the facts behind its thoughts and a kind may be in the metadata: `gold_doc_ids`, `queries`,
-    `evidence`, `kind`.
+    the facts behind its thoughts and a kind may be in the metadata: `gold_doc_ids` (written worlds
+    call it `gold`), `queries`, `evidence`, `kind`.
 
     Raises FileNotFoundError, and ValueError naming file, line and what is wrong with it.
     """

@@ -34,7 +34,7 @@ class RemoteEnv(TextEnv):
     have, as a prompt style wants it. token: a bearer token; None: the environment variable
     AGENTGYM_SERVE_TOKEN, if set (a token given here goes into the spec). timeout: seconds for one
     answer. patience: seconds for which connecting is tried again, also where all sessions of the
-    server are in use.
+    server are in use; None: 60, but not where no server is there when it connects first.
 
     Raises, at once or whenever it connects: RemoteError where no server answers or it does not
     play the episode as before, PermissionError for a missing or wrong token, ModuleNotFoundError
@@ -48,7 +48,7 @@ class RemoteEnv(TextEnv):
         parser: str | None = None,
         token: str | None = None,
         timeout: float = 600.0,
-        patience: float = 60.0,
+        patience: float | None = None,
         render_mode: str | None = None,
     ) -> None:
         self._session = session = LastingSession(url, token, timeout, patience)

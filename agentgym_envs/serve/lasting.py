@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import sys
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from agentgym_envs.serve.link import Link, Lost, RemoteError
 from agentgym_envs.types import content_hash
 
 TOKEN_VARIABLE = "AGENTGYM_SERVE_TOKEN"
+_PATIENCE = 60.0  # seconds for which connecting is tried again, unless it is said
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between attempts to connect
 _LOSSES = 3  # connections that one message may cost
 _OTHERS = ("episode_id", "step_count", "task_id")  # what a state says of the episode
@@ -48,13 +50,15 @@ class LastingSession:
     fork, by connecting again.
     """
 
-    def __init__(self, url: str, token: str | None, timeout: float, patience: float) -> None:
-        if timeout <= 0 or patience < 0:
+    def __init__(self, url: str, token: str | None, timeout: float, patience: float | None) -> None:
+        if timeout <= 0 or (patience is not None and patience < 0):
             raise ValueError(
                 f"timeout is above 0 and patience 0 or more, got {timeout} and {patience}"
             )
         self.url, self._token = _endpoint(url), token
-        self._timeout, self._patience = timeout, patience
+        self._timeout = timeout
+        self._patience = _PATIENCE if patience is None else patience
+        self._waits_for_server = patience is not None
         self.about: dict[str, Any] = {}
         self._stand: _Stand | None = None
         self._closed = False
@@ -147,12 +151,17 @@ class LastingSession:
         if self._link is not None and self._link.usable:
             return self._link
         self._drop()
-        until, pause = monotonic() + self._patience, _FIRST_PAUSE
+        until, pause, waiting = monotonic() + self._patience, _FIRST_PAUSE, False
         while True:
             try:
                 return self._opened()
             except Lost as lost:
                 self._drop()
+                if lost.nobody and not (self.about or self._waits_for_server):
+                    raise RemoteError(
+                        f"no server at {self.url}: {lost}. Start one with `agentgym-envs serve`, "
+                        f"or set patience={_PATIENCE:g} to wait for one"
+                    ) from lost
                 if monotonic() + pause > until:
                     raise RemoteError(
                         f"no session at {self.url} after {self._patience:g} s of trying: {lost}"
@@ -160,6 +169,9 @@ class LastingSession:
             except BaseException:
                 self._drop()  # its session stands elsewhere
                 raise
+            if not waiting:
+                print(f"waiting for {self.url} ({self._patience:g} s)", file=sys.stderr)
+                waiting = True
             sleep(pause * self._dice.uniform(0.5, 1.0))
             pause = min(_LONGEST_PAUSE, 2 * pause)
 

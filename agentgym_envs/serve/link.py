@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import socket
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,12 +17,17 @@ _TOO_LARGE = 1009  # why a WebSocket is closed, by RFC 6455
 _PASSING = ("CAPACITY_REACHED", "SESSION_ERROR")  # errors that another session may not meet
 
 
-class RemoteError(RuntimeError):
+class RemoteError(ConnectionError):
     """An environment server cannot be reached, fails, or does not play as it did."""
 
 
 class Lost(Exception):
-    """The connection or its session is gone, or none was to be had; another may be, later."""
+    """The connection or its session is gone, or none was to be had; another may be, later.
+    nobody: no server was there at all."""
+
+    def __init__(self, said: str, nobody: bool = False) -> None:
+        super().__init__(said)
+        self.nobody = nobody
 
 
 class Link:
@@ -57,7 +63,8 @@ class Link:
                 f"a server's address is as ws://127.0.0.1:8765, got {url!r}"
             ) from error
         except (OSError, trouble.InvalidHandshake) as error:
-            raise Lost(f"{type(error).__name__}: {error}") from error
+            nobody = isinstance(error, ConnectionRefusedError | socket.gaierror)
+            raise Lost(f"{type(error).__name__}: {error}", nobody) from error
 
     @property
     def usable(self) -> bool:

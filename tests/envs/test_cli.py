@@ -1,12 +1,16 @@
 """The command `agentgym-envs`, verb by verb."""
 
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from pantry import env as pantry
+from pantry.env import PantryEnv
 from typer.testing import CliRunner
 
 from agentgym_envs.alfworld.data import GameLibrary
@@ -103,17 +107,48 @@ def test_a_game_out_of_turns_says_that_the_goal_was_not_reached():
 def test_check_shows_every_promise():
     shown = run("check", ALFWORLD, *TINY, "--episodes", "2").stdout
     assert shown.count("\nkept  ") >= 15 and "broken" not in shown
-    assert f"{ALFWORLD} keeps all 17 promises" in shown
+    assert f"{ALFWORLD} keeps all 21 promises" in shown
 
 
-def test_a_broken_promise_has_an_exit_code_of_its_own(monkeypatch):
-    from pantry.env import PantryEnv
-
+def test_a_broken_promise_is_exit_code_4(monkeypatch):
     monkeypatch.setattr(PantryEnv, "advise", lambda self: None)
     result = CliRunner().invoke(app, ["check", PANTRY])
-    assert result.exit_code == 3
-    assert "broken the expert solves its tasks" in result.stdout
-    assert result.stdout.endswith("breaks 1 of 17 promises\n")
+    assert result.exit_code == 4
+    assert "broken  the expert solves its tasks" in result.stdout
+    assert result.stdout.endswith("breaks 1 of 21 promises\n")
+
+
+def test_lines_of_the_kit_are_not_wrapped_in_a_pipe(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    shown = run("check", PANTRY, "--episodes", "2").stdout.splitlines()
+    assert len(shown) == 22
+    assert all(line.startswith("kept    ") for line in shown[:-1])
+
+
+def test_a_table_says_which_split_was_played():
+    shown = run("evaluate", ALFWORLD, *TINY, "--set", "split=train", "--policy", "random").stdout
+    assert shown.startswith(f"{ALFWORLD}, split train, random policy\n")
+    shown = run("evaluate", PANTRY).stdout
+    assert shown.startswith(f"{PANTRY}, split train, expert policy\n")
+
+
+def test_an_environment_without_an_expert_says_so(monkeypatch):
+    def plain():
+        return [replace(task, expert=()) for task in pantry.tasks()]
+
+    pantry_tasks = plain()
+    monkeypatch.setattr(pantry, "tasks", lambda: pantry_tasks)
+    failed = CliRunner().invoke(app, ["evaluate", PANTRY, "--policy", "expert"])
+    assert isinstance(failed.exception, ValueError)
+    assert str(failed.exception) == (
+        "PantryEnv has no policy 'expert' (no expert: give `advise` or `Task.expert`); "
+        "it has: random"
+    )
+    assert "(0/8)" in run("evaluate", PANTRY, "--policy", "random", "--set", "max_turns=1").stdout
+    shown = run("check", PANTRY).stdout
+    assert "skipped the expert solves its tasks" in shown
+    assert "\n        no expert: give `advise` or `Task.expert`\n" in shown
+    assert shown.endswith("keeps all 20 promises; 1 skipped\n")
 
 
 def test_evaluate_plays_every_game_once_and_shows_intervals():
@@ -173,21 +208,20 @@ def test_a_generated_world_is_written_and_searched(tmp_path):
     [
         (["evaluate", "AgentGym/Nope-v0"], "Nope"),
         (["check", "AgentGym/Nope-v0"], "Nope"),
+        (["check", "Lab/Lock-v0"], "needs its package in front, as in my_package:Lab/Lock-v0"),
+        (["check", "pantry:Lab/Lock-v0"], "Importing pantry registers no Lab/Lock-v0: call"),
         (["check", ALFWORLD, "--set", "max_turns=0"], "max_turns must be at least 1, got 0"),
         (["evaluate", "CartPole-v1"], "not a TextEnv"),
-        (["play", "nowhere_at_all:Some/Env-v0"], "No module named 'nowhere_at_all'"),
         (["evaluate", ALFWORLD, "--set", "split"], "--set takes key=value, got 'split'"),
-        (["evaluate", ALFWORLD, "--set", "misspelt=1"], "misspelt"),
+        (["evaluate", ALFWORLD, "--set", "splitt=train"], "did you mean 'split'?"),
+        (["play", ALFWORLD, "--set", "zzz=1"], "takes no argument 'zzz'; it takes data, split, "),
+        (["check", REMOTE], "AgentGym/Remote-v0 needs a value for 'url'"),
         (["evaluate", ALFWORLD, "--set", "split=test"], "there are: train, valid_seen"),
-        (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
         (["evaluate", ALFWORLD, "--policy", "wise"], "no policy 'wise'; it has: random, expert"),
         (["play", ALFWORLD, "--task", "[red]"], "no game '[red]'"),
         (["evaluate", ALFWORLD, "--set", "max_turns=few"], "'max_turns' is of type int, got 'few'"),
         (["check", ALFWORLD, "--set", "split=3"], "'split' is of type str, got 3"),
         (["evaluate", ALFWORLD, "--set", 'games={"train": "x"}'], "'games' is of type"),
-        (["play", REMOTE, "--set", "url=127.0.0.1:9", "--set", "patience=0"], "no session at"),
-        (["pack", "alfworld", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
-        (["pack", "webshop", "no/such/folder", "shop.store"], "no WebShop catalogue"),
         (["generate", "webshop", "shop", "--difficulty", "absurd"], "there are: tiny"),
         (["generate", "searchqa", "world", "--preset", "absurd"], "nano"),
         (["generate", "alfworld", "games", "--difficulty", "absurd"], "there are: tiny"),
@@ -197,29 +231,88 @@ def test_a_generated_world_is_written_and_searched(tmp_path):
 )
 def test_a_mistake_is_one_line_and_exit_code_2(words, message, monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["agentgym-envs", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    assert stopped.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    assert message in line
+    assert message in failing(words, 2, monkeypatch, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_error_of_somebodys_own_module_says_what_and_where(monkeypatch, capsys):
-    """It is a bug of theirs and looks like a mistake in the command."""
-    from pantry import env as pantry
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ["play", "nowhere_at_all:Some/Env-v0"],
+            "no module 'nowhere_at_all', which the id 'nowhere_at_all:Some/Env-v0' names",
+        ),
+        (
+            ["evaluate", PANTRY, "--set", "parser=nowhere.parsing:last"],
+            "no module 'nowhere', which the parser 'nowhere.parsing:last' names",
+        ),
+        (["evaluate", ALFWORLD, "--set", "data=no/such"], "no ALFWorld games"),
+        (["play", REMOTE, "--set", "url=127.0.0.1:9"], "no server at ws://127.0.0.1:9/ws: "),
+        (["play", REMOTE, "--set", "url=127.0.0.1:9", "--set", "patience=0"], "no session at"),
+        (["pack", "alfworld", "no/such/folder", "games.alfworld"], "no ALFWorld games"),
+        (["pack", "webshop", "no/such/folder", "shop.store"], "no WebShop catalogue"),
+    ],
+)
+def test_what_is_missing_is_one_line_and_exit_code_3(words, message, monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert message in failing(words, 3, monkeypatch, capsys)
+    assert list(tmp_path.iterdir()) == []
 
+
+def test_a_folder_that_python_takes_for_a_package_is_named(monkeypatch, capsys, tmp_path):
+    """As when a command is run beside a project's folder and not in it."""
+    tmp_path.joinpath("my_attic", "my_attic").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    line = failing(["check", "my_attic:Lab/Attic-v0"], 3, monkeypatch, capsys)
+    assert "'my_attic', which the id 'my_attic:Lab/Attic-v0' names, was found as a folder" in line
+    assert line.endswith("cd into it, or pip install -e it")
+
+
+@pytest.mark.parametrize("error", [NameError("name 'x' is not defined"), KeyError("x"), OSError(7)])
+@pytest.mark.parametrize("verb", ["evaluate", "play"])
+def test_an_error_of_somebodys_environment_is_one_line_too(error, verb, monkeypatch, capsys):
     def act(self, action):
-        return {}["cupboard"]
+        raise error
 
     monkeypatch.setattr(pantry.PantryEnv, "act", act)
-    monkeypatch.setattr(sys, "argv", ["agentgym-envs", "evaluate", PANTRY])
-    with pytest.raises(SystemExit):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("open red\n"))
+    line = failing([verb, PANTRY], 3 if isinstance(error, OSError) else 4, monkeypatch, capsys)
+    said = f"{type(error).__name__}: {error.args[0]}"
+    place = f"{Path(__file__).relative_to(Path.cwd())}:{act.__code__.co_firstlineno + 1}, in act"
+    assert line == f"error: {said} ({place}); AGENTGYM_TRACEBACK=1 shows all"
+
+
+def test_check_says_where_an_environment_fails_and_shows_all_when_asked(monkeypatch):
+    def act(self, action):
+        return 1 / 0
+
+    monkeypatch.setattr(pantry.PantryEnv, "act", act)
+    result = CliRunner().invoke(app, ["check", PANTRY])
+    assert result.exit_code == 4
+    assert f"{act.__code__.co_firstlineno + 1}, in act); AGENTGYM_TRACEBACK=1" in result.stdout
+    assert result.stdout.count("division by zero") == 1
+    monkeypatch.setenv("AGENTGYM_TRACEBACK", "1")
+    assert "Traceback (most recent" in CliRunner().invoke(app, ["check", PANTRY]).stdout
+
+
+def failing(words, code, monkeypatch, capsys):
+    """The line that a command ends with, and nothing else in the way of errors."""
+    monkeypatch.setattr(sys, "argv", ["agentgym-envs", *words])
+    with pytest.raises(SystemExit) as stopped:
         main()
+    assert stopped.value.code == code
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "error:" in line]
-    place = f"{__file__}:{act.__code__.co_firstlineno + 1}"
-    assert f"KeyError: cupboard ({place}; AGENTGYM_TRACEBACK=1 shows all)" in line
+    return line
+
+
+@pytest.mark.parametrize("kind", ["alfworld", "webshop", "searchqa"])
+def test_nothing_is_generated_into_a_folder_that_holds_something(
+    kind, monkeypatch, capsys, tmp_path
+):
+    tmp_path.joinpath("thesis.txt").write_text("mine")
+    line = failing(["generate", kind, str(tmp_path)], 2, monkeypatch, capsys)
+    assert line == f"error: {tmp_path} is not empty: name a new folder"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
 @pytest.mark.parametrize(
@@ -252,10 +345,12 @@ def test_the_installed_command_shows_no_traceback(tmp_path):
     assert wrong.stderr.startswith(f"error: no ALFWorld games in {tmp_path}")
 
 
-def test_without_typer_the_command_says_what_to_install(monkeypatch):
+def test_without_typer_the_command_says_what_to_install(monkeypatch, capsys):
     import agentgym_envs.__main__ as entry
 
     monkeypatch.setitem(sys.modules, "typer", None)
     monkeypatch.delitem(sys.modules, "agentgym_envs.cli", raising=False)
-    with pytest.raises(SystemExit, match=r"typer is not installed: in a checkout"):
+    with pytest.raises(SystemExit) as stopped:
         entry.main()
+    assert stopped.value.code == 3
+    assert "typer is not installed: in a checkout" in capsys.readouterr().err

@@ -2,14 +2,12 @@ import json
 from dataclasses import replace
 
 import gymnasium as gym
-import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentgym_envs import Episode, Scene, TextEnv, Turn, Unicode
-from agentgym_envs.check import CheckFailed, check_text_env
+from agentgym_envs import Episode, Scene, Task, TextEnv, Turn, Unicode
 
 PANTRY = "pantry:Pantry/Honey-v0"
 
@@ -20,35 +18,49 @@ def make(**settings) -> TextEnv:
     return env
 
 
-def test_a_strangers_environment_keeps_every_promise():
-    checks = check_text_env(PANTRY)
-    assert len(checks) == 17
-    assert not any(check.problem for check in checks)
+def test_a_task_id_that_is_given_twice_is_an_error():
+    with pytest.raises(ValueError, match="task id 'a' is given twice"):
+        TextEnv([Task(id="a", goal="one"), Task(id="b", goal="two"), Task(id="a", goal="three")])
 
 
-def test_the_dict_variant_keeps_them_too():
-    check_text_env(PANTRY, observation_mode="dict")
-
-
-def test_the_kit_names_a_broken_promise(monkeypatch):
+@pytest.mark.parametrize("method", ["start", "act", "verify"])
+@pytest.mark.parametrize("given", [None, "a text", True])
+def test_what_a_method_should_return_is_said(method, given, monkeypatch):
+    """Each of them in turn gives what is no Scene, or no Verdict."""
     from pantry.env import PantryEnv
 
-    told = []
-    monkeypatch.setattr(PantryEnv, "advise", lambda self: None)
-    with pytest.raises(CheckFailed, match="the expert solves only"):
-        check_text_env(PANTRY, on_check=told.append)
-    assert [check.name.split()[1] for check in told if check.problem] == ["expert"]
+    kind = "Verdict" if method == "verify" else "Scene"
+    monkeypatch.setattr(PantryEnv, method, lambda *_: given)
+    env = make(max_turns=1)
+    with pytest.raises(
+        TypeError, match=f"PantryEnv.{method} should return a {kind}, got {given!r}"
+    ):
+        (env.reset(seed=0), env.step("open red"))
 
 
-def test_the_kit_catches_an_environment_with_a_global_generator(monkeypatch):
-    from pantry.env import PantryEnv
+@pytest.mark.parametrize("method", ["start", "act", "verify"])
+def test_what_a_subclass_left_out_is_said(method):
+    def scene(env, _):
+        return Scene("")
 
-    honest = PantryEnv.act
-    monkeypatch.setattr(
-        PantryEnv, "act", lambda self, action: (np.random.rand(), honest(self, action))[1]
-    )
-    with pytest.raises(CheckFailed, match="a global random generator was used"):
-        check_text_env(PANTRY)
+    class Bare(TextEnv):
+        pass
+
+    for other in {"start", "act"} - {method}:
+        setattr(Bare, other, scene)
+    env = Bare([Task(id="a", goal="one")], max_turns=1)
+    with pytest.raises(NotImplementedError, match=rf"needs .*`def {method}\("):
+        (env.reset(seed=0), env.step("?"))
+
+
+def test_an_expert_is_an_own_advise_or_a_plan_of_the_tasks():
+    class Advising(TextEnv):
+        def advise(self):
+            return None
+
+    assert not TextEnv([Task(id="a", goal="one")]).has_expert
+    assert TextEnv([Task(id="a", goal="one", expert=("go",))]).has_expert
+    assert Advising([Task(id="a", goal="one")]).has_expert
 
 
 def test_observation_is_the_new_turn_only():

@@ -1,6 +1,7 @@
 """`agentgym-envs new`: what it writes works as it is, under any name."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -35,8 +36,67 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_its_own_tests_pass(package):
-    told = python(package, "-m", "pytest", "-q", "tests/test_env.py")
+    told = python(package, "-m", "pytest", "-q", "tests/test_promises.py", "tests/test_maze.py")
     assert " passed" in told and "skipped" not in told
+
+
+OTHER = '''
+from agentgym_envs import Scene, Task, TextEnv, TextVectorEnv, Verdict
+
+COLOURS = {"train": ("red", "green", "blue"), "test": ("white", "black", "grey")}
+
+
+class DeepCaveEnv(TextEnv):
+    """The lamp says which button."""
+
+    prompt_folder = "new_rooms:prompts"
+
+    def __init__(self, *, split="train", **settings):
+        press = {colour: f"press {colour}" for colour in COLOURS[split]}
+        super().__init__(
+            [Task(id=c, goal="Open it.", answer=c, expert=(press[c],)) for c in press],
+            **{"max_turns": 2, **settings},
+        )
+        self.press = press
+
+    def start(self, task):
+        return self.shown(f"The lamp is {task.answer}.", False)
+
+    def act(self, action):
+        return self.shown("Click.", action == self.press[self.task.answer])
+
+    def shown(self, text, won):
+        return Scene(text, tuple(self.press.values()), done=won, facts={"open": won})
+
+    @staticmethod
+    def verify(episode):
+        won = any(turn.facts["open"] for turn in episode.turns)
+        return Verdict(won, float(won))
+
+
+class DeepCaveVectorEnv(TextVectorEnv):
+    env_type = DeepCaveEnv
+'''
+
+
+def test_its_promises_hold_for_another_environment_in_its_place(package, tmp_path):
+    """Nothing in tests/test_promises.py is about the maze."""
+    folder = tmp_path / "new-rooms"
+    shutil.copytree(package, folder)
+    folder.joinpath("new_rooms", "env.py").write_text(OTHER, encoding="utf-8")
+    for left in ("new_rooms/maze.py", "new_rooms/verify.py", "tests/test_maze.py"):
+        folder.joinpath(left).unlink()
+    assert " passed" in python(folder, "-m", "pytest", "-q", "tests/test_promises.py")
+
+
+def test_its_readme_lists_every_file_that_is_about_the_maze(package):
+    readme = package.joinpath("README.md").read_text(encoding="utf-8")
+    section = readme.partition("## Make it yours")[2]
+    for path in package.rglob("*"):
+        if path.suffix in (".py", ".toml", ".md") and "maze" in path.read_text().lower():
+            where = path.relative_to(package).as_posix()
+            listed = f"`{where}`" in section or f"`{where.rpartition('/')[0]}/`" in section
+            assert listed, where
 
 
 def test_it_is_registered_by_importing_it(package):
@@ -156,7 +216,7 @@ def test_nothing_is_written_over(tmp_path):
     folder.mkdir()
     names = named(folder)
     folder.joinpath("thesis.txt").write_text("mine", encoding="utf-8")
-    with pytest.raises(FileExistsError, match="give a new or an empty folder"):
+    with pytest.raises(FileExistsError, match="is not empty: name a new folder"):
         write_package(folder, names)
     assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
 

@@ -1,8 +1,12 @@
 """A pool's workers change nothing about the results, and a worker's end is told, not waited for."""
 
 import multiprocessing
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym_envs import TextVectorEnv
-from agentgym_envs.pools import ShardedVectorEnv, WorkerDied, make_pool
+from agentgym_envs.pools import ProcessWorker, ShardedVectorEnv, WorkerDied, make_pool
 from agentgym_envs.pools.vector import _shares
 
 PANTRY = "pantry:Pantry/Honey-v0"
@@ -116,8 +120,12 @@ def test_what_is_refused_is_refused_in_the_same_words(pool):
 def test_a_constructors_error_is_raised_here():
     with pytest.raises(ValueError, match="max_turns must be at least 1"):
         make_pool(PANTRY, 2, workers=2, max_turns=0)
-    with pytest.raises(TypeError, match="misspelt"):
-        make_pool(PANTRY, 1, misspelt=1)
+
+
+def test_a_setting_that_is_not_taken_is_refused_before_a_process_is_started(monkeypatch):
+    monkeypatch.setattr(ProcessWorker, "__init__", lambda *_: pytest.fail("a process was started"))
+    with pytest.raises(TypeError, match="takes no argument 'max_turn'; did you mean 'max_turns'"):
+        make_pool(PANTRY, 1, max_turn=1)
 
 
 @pytest.mark.parametrize(
@@ -156,3 +164,39 @@ def test_a_closed_pool_says_so():
     pool.close()
     with pytest.raises(ValueError, match="the pool is closed"):
         pool.reset()
+
+
+POOL = "from agentgym_envs.pools import make_pool\n{line}\n"
+MADE = "make_pool('pantry:Pantry/Honey-v0', 2, workers=2).close(); print('made')"
+
+
+def told_by(tmp_path, text):
+    """What a script prints, in words of its standard error's last line, and how often it failed."""
+    script = tmp_path / "train.py"
+    script.write_text(text, encoding="utf-8")
+    root = Path(__file__).parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'tests'}"}
+    return subprocess.run(
+        [sys.executable, str(script)], env=env, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_script_without_a_guard_is_told_so_before_anything_is_started(tmp_path):
+    done = told_by(tmp_path, POOL.format(line=MADE))
+    assert done.returncode == 1 and done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1] == (
+        "RuntimeError: the processes of a pool import train.py again, where line 2 makes the pool: "
+        'put that below `if __name__ == "__main__":`'
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"if __name__ == '__main__':\n    {MADE}",
+        f"def main():\n    {MADE}\n\n\nif '__main__' == __name__:\n    main()",
+    ],
+)
+def test_a_script_with_a_guard_makes_its_pool(tmp_path, line):
+    done = told_by(tmp_path, POOL.format(line=line))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made\n", "")

@@ -1,6 +1,6 @@
 """Pantry: look through cupboards until the honey is found."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from agentgym_envs import Episode, Scene, Task, TextEnv, TextVectorEnv, Verdict
 
@@ -35,23 +35,8 @@ class PantryEnv(TextEnv):
     verify = staticmethod(verify)
     prompt_folder: ClassVar[str] = "pantry:prompts"
 
-    def __init__(
-        self,
-        *,
-        max_turns: int = 6,
-        parser: str = "text",
-        observation_mode: str = "text",
-        info_level: str = "public",
-        render_mode: str | None = None,
-    ) -> None:
-        super().__init__(
-            tasks(),
-            max_turns=max_turns,
-            parser=parser,
-            observation_mode=observation_mode,
-            info_level=info_level,
-            render_mode=render_mode,
-        )
+    def __init__(self, *, max_turns: int = 6, **settings: Any) -> None:
+        super().__init__(tasks(), max_turns=max_turns, **settings)
 
     def start(self, task: Task) -> Scene:
         self.found = False

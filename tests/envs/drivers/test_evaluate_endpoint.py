@@ -51,7 +51,7 @@ def test_the_table_is_that_of_the_scripted_policy_and_the_cost_stands_below(tmp_
         server.requests.clear()
         again = evaluate(*words, "--tasks", 3, "--seed", 3)  # goes on: the third task is new
         assert len(server.requests) == replies(3) - replies(2)
-    assert "pantry:Pantry/Honey-v0, small" in shown.stdout
+    assert shown.stdout.startswith("pantry:Pantry/Honey-v0, split train, small\n")
     assert "1.000 [0.342, 1.000] (2/2)" in shown.stdout
     assert f"{replies(2)} replies, " in shown.stdout
     assert f"{replies(2)} cut at the token limit; ends: 2 done" in shown.stdout
@@ -114,7 +114,7 @@ def test_options_that_do_not_go_together(words, message):
     assert isinstance(failed.exception, ValueError)
 
 
-def test_a_dead_endpoint_is_one_line_and_exit_code_2(tmp_path):
+def test_a_dead_endpoint_is_one_line_and_exit_code_3(tmp_path):
     with ScriptedEndpoint(seeker, lambda number: "401") as server:
         code = "import sys; sys.path.insert(0, sys.argv.pop(1)); "
         code += "from agentgym_envs.cli import main; main()"
@@ -127,7 +127,7 @@ def test_a_dead_endpoint_is_one_line_and_exit_code_2(tmp_path):
             text=True,
             check=False,
         )
-    assert wrong.returncode == 2
+    assert wrong.returncode == 3
     (line,) = [line for line in wrong.stderr.splitlines() if "error:" in line]
     assert f"error: {server.url}/ answers 401" in line
     assert "0 of 8 episodes are in" in line and "Traceback" not in wrong.stderr

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -449,11 +450,21 @@ def test_an_interrupted_call_is_as_if_it_had_not_been_made(env, monkeypatch):
 # No server, or a wrong one
 
 
-def test_without_a_server_it_says_so_after_its_patience():
+def test_without_a_server_it_says_so_after_its_patience(capsys):
     with served(PANTRY) as url:
         pass
     with pytest.raises(RemoteError, match=r"no session at ws://127.0.0.1:\d+/ws after 0.3 s"):
         RemoteEnv(url, patience=0.3)
+    assert capsys.readouterr().err == f"waiting for {url}/ws (0.3 s)\n"
+
+
+def test_without_patience_a_server_that_is_not_there_is_not_waited_for(capsys):
+    with served(PANTRY) as url:
+        pass
+    begun = time.monotonic()
+    with pytest.raises(RemoteError, match=r"no server at ws://.*/ws: .* set patience=60 to wait"):
+        RemoteEnv(url)
+    assert time.monotonic() - begun < 5 and capsys.readouterr().err == ""
 
 
 def test_a_full_server_is_waited_for():
