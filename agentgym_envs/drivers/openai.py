@@ -125,8 +125,9 @@ async def _episode(
             cut, refusal = ("length", "") if full else ("refused", str(refused))
             break
         replies.append(reply)
-        chats.append((*messages, {"role": "assistant", "content": reply.text}))
-        await asyncio.to_thread(conversation.take, reply.text)
+        said = conversation.style.cut(reply.text)
+        chats.append((*messages, {"role": "assistant", "content": said}))
+        await asyncio.to_thread(conversation.take, said)
         messages = conversation.messages
     return ChatEpisode(
         episode=conversation.episode,

@@ -63,3 +63,9 @@ def test_its_settings_are_checked_like_those_of_a_built_in(algorithm, message):
 def test_it_says_that_it_needs_a_teacher():
     with pytest.raises(SettingsError, match=r"BoundedOPD learns from a teacher model.*\[teacher\]"):
         small_run("grpo", algorithm={"name": ADDRESS})
+
+
+def test_the_readme_shows_this_very_file():
+    root = Path(__file__).parents[2]
+    shown = (root / "README.md").read_text(encoding="utf-8")
+    assert (root / "tests/my_lab/bounded.py").read_text(encoding="utf-8") in shown
