@@ -154,8 +154,8 @@ def check(
         if done.problem or done.skipped:
             mark = "[red]broken[/] " if done.problem else "[yellow]skipped[/]"
         why = done.problem or done.skipped
-        told = f"\n        {_escaped(why)}" if why else ""
-        out.print(f"{mark} {done.name}{told}", soft_wrap=True)
+        below = f"\n        {_escaped(why)}" if why else ""
+        out.print(f"{mark} {done.name}{below}", soft_wrap=True)
 
     try:
         checks = check_text_env(env_id, episodes=episodes, on_check=show, **_parsed(settings))

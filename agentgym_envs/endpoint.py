@@ -138,8 +138,10 @@ def is_loopback(host: str) -> bool:
 
 def checked_token(token: str) -> str:
     """The token. Raises ValueError for one that no header can carry."""
-    if not token or not token.isascii() or token != token.strip():
-        raise ValueError("a token is one or more ASCII characters, without blanks around it")
+    if not token or not (token.isascii() and token.isprintable()) or token != token.strip():
+        raise ValueError(
+            "a token is one or more printable ASCII characters, without blanks around it"
+        )
     return token
 
 

@@ -3,6 +3,9 @@
 import sys
 from importlib.util import find_spec
 
+from agentgym_envs.extras import install
+from agentgym_envs.failures import MISSING
+
 NEEDED = ("typer", "rich", "torch", "transformers", "pydantic", "tomli_w", "safetensors")
 
 
@@ -10,7 +13,8 @@ def main() -> None:
     """Run the command line, or say how to install what it needs."""
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
-        sys.exit(f"not installed: {', '.join(missing)}: pip install 'agentgym-envs[train]'")
+        print(f"error: not installed: {', '.join(missing)}: {install('train')}", file=sys.stderr)
+        sys.exit(MISSING)
     from agentgym_train.cli import main as run
 
     run()

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import gymnasium as gym
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -22,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from agentgym_envs.failures import FAILED, INTERRUPTED, code_of, told, wants_traceback
+
 if TYPE_CHECKING:
     from agentgym_envs.statistics import Summary
 
@@ -34,9 +35,6 @@ app = typer.Typer(
 out = Console()
 note = Console(stderr=True)
 
-# Exit codes: 0 done, 2 wrong settings or arguments, 3 something is missing, 4 training failed.
-WRONG, MISSING, FAILED, INTERRUPTED = 2, 3, 4, 130
-
 Set = Annotated[
     list[str] | None, typer.Option("--set", help="Override a setting: a.b=value; repeatable.")
 ]
@@ -44,7 +42,7 @@ Out = Annotated[Path, typer.Option(help="Folder to write.")]
 
 
 def main() -> None:
-    """Run the command; a user's mistake is one line and an exit code, never a traceback.
+    """Run the command; an error is one line and an exit code, never a traceback.
 
     AGENTGYM_TRACEBACK=1 shows the traceback all the same. Modules of the working folder can be
     named, as in `algorithm.name = "my_lab.bounded:BoundedOPD"`.
@@ -52,12 +50,11 @@ def main() -> None:
     sys.path.insert(0, os.getcwd())
     try:
         app(standalone_mode=True)
-    except (ValueError, TypeError, KeyError, gym.error.Error) as error:
-        _fail(error, WRONG)
-    except (OSError, ImportError) as error:
-        _fail(error, MISSING)
-    except (FloatingPointError, RuntimeError) as error:
-        _fail(error, FAILED)
+    except Exception as error:
+        if wants_traceback():
+            raise
+        note.print(f"[red]error:[/] {escape(told(error))}", soft_wrap=True)
+        raise SystemExit(code_of(error)) from None
 
 
 @app.command()
@@ -110,9 +107,9 @@ def warmup(
     with _bars("the same command, after removing OUT") as progress:
         model = warm_up(wanted, out_folder, _warmup_bars(progress))
     if tasks:
-        told = examine(wanted, model, tasks)
-        out.print(_success_table(wanted.env.id, told))
-        if "random" in told and told["warmed up"].overall.rate < told["random"].overall.rate:
+        shown = examine(wanted, model, tasks)
+        out.print(_success_table(wanted.env.id, shown))
+        if "random" in shown and shown["warmed up"].overall.rate < shown["random"].overall.rate:
             note.print("[yellow]worse than random:[/] there is little to learn from such a start")
     typer.echo(f"model: {model}")
 
@@ -249,8 +246,8 @@ def judge(
         f"{judged.rescored} rescored, {judged.unjudged} had no verdict"
     )
     for one in judged.disagreements[:show]:
-        told = f"line {one.line}, {one.task}: {one.before} -> {one.after}"
-        out.print(escape(harmless(told)), soft_wrap=True, highlight=False)
+        change = f"line {one.line}, {one.task}: {one.before} -> {one.after}"
+        out.print(escape(harmless(change)), soft_wrap=True, highlight=False)
     if len(judged.disagreements) > show:
         typer.echo(f"and {len(judged.disagreements) - show} more")
     if judged.out:
@@ -274,11 +271,13 @@ def _settings_of(folder: Path) -> Path:
     return folder / "run.toml"
 
 
-def _success_table(title: str, told: "Mapping[str, Summary]", by_kind: Sequence[str] = ()) -> Table:
+def _success_table(
+    title: str, summaries: "Mapping[str, Summary]", by_kind: Sequence[str] = ()
+) -> Table:
     """Policies by name, and those of `by_kind` also for every kind of task and in the averages of
     the environment's own."""
     table = Table("policy", "tasks", "success [95 %]", "mean score", "turns", title=escape(title))
-    for policy, done in told.items():
+    for policy, done in summaries.items():
         kinds = {**done.by_kind, **done.aggregates} if policy in by_kind else {}
         for name, rate in {"all": done.overall, **kinds}.items():
             shown = str(rate), f"{rate.mean_score:.3f}", f"{rate.mean_turns:.1f}"
@@ -356,11 +355,3 @@ def _bars(again: str) -> Iterator[Progress]:
     except KeyboardInterrupt:
         note.print(f"stopped; to go on: {escape(again)}", soft_wrap=True)
         raise SystemExit(INTERRUPTED) from None
-
-
-def _fail(error: Exception, code: int) -> None:
-    if os.environ.get("AGENTGYM_TRACEBACK"):
-        raise error
-    text = error.args[0] if isinstance(error, KeyError) and error.args else error
-    note.print(f"[red]error:[/] {escape(str(text))}", soft_wrap=True)
-    raise SystemExit(code) from None

@@ -4,7 +4,9 @@ import importlib.util
 
 import pytest
 
+from agentgym_envs.extras import install
+
 needs_official_stack = pytest.mark.skipif(
     importlib.util.find_spec("textworld") is None or importlib.util.find_spec("alfworld") is None,
-    reason="the official stack is not installed: pip install 'agentgym-envs[alfworld]'",
+    reason=f"the official stack is not installed: {install('alfworld')}",
 )

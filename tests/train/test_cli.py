@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pantry.env import PantryEnv
 from train.pantry_run import SETTINGS, pantry_run
 
 from agentgym_train import cli
@@ -83,7 +84,7 @@ def test_run_then_eval_then_resume(command, home):
     other = command("eval", folder, "--model", folder / "best")[1]
     assert str(folder / "best")[:12] in other
 
-    line = error_of(command("run", home / "run.toml", "--out", folder), 3)
+    line = error_of(command("run", home / "run.toml", "--out", folder), 2)
     assert "already holds a run" in line and "agentgym-train resume" in line
 
 
@@ -103,7 +104,7 @@ def test_warmup_then_run_from_its_model(command, home):
     assert code == 0, err
     assert out.endswith(f"model: {folder / 'model'}\n")
     assert all(name in out for name in ("warmed up", "random", "expert"))
-    line = error_of(command("warmup", home / "warmup.toml", "--out", folder), 3)
+    line = error_of(command("warmup", home / "warmup.toml", "--out", folder), 2)
     assert "already holds a model" in line and "--out" in line
     model = f"model.name={folder / 'model'}"
     code, _, err = command("run", home / "run.toml", "--out", home / "second", "--set", model)
@@ -144,6 +145,24 @@ def test_what_is_missing(command, home, tmp_path):
     assert "Not a directory" in error_of(
         command("run", home / "run.toml", "--out", nothing / "run"), 3
     )
+
+
+def test_an_error_of_somebodys_environment_is_one_line_with_its_place(
+    command, home, tmp_path, monkeypatch
+):
+    def act(self, action):
+        raise NameError("name 'cupbord' is not defined")
+
+    monkeypatch.setattr(PantryEnv, "act", act)
+    line = error_of(command("run", home / "run.toml", "--out", tmp_path / "run"), 4)
+    assert line.startswith("error: NameError: name 'cupbord' is not defined (tests/train/")
+    assert line.endswith(", in act); AGENTGYM_TRACEBACK=1 shows all")
+    monkeypatch.setenv("AGENTGYM_TRACEBACK", "1")
+    monkeypatch.setattr(
+        sys, "argv", ["agentgym-train", "run", str(home / "run.toml"), "--out", str(tmp_path / "x")]
+    )
+    with pytest.raises(NameError):
+        cli.main()
 
 
 def test_arguments_that_do_not_parse(command):

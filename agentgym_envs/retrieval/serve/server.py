@@ -5,7 +5,7 @@
     GET  /metrics    Prometheus' text format
     GET  /docs       the same as OpenAPI
 
-Needs fastapi and uvicorn (`pip install "agentgym-envs[serve]"`).
+Needs fastapi and uvicorn: the extra `serve`.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ from typing import Any
 
 from agentgym_envs.endpoint import (
     BearerToken,
+    OwnPagesOnly,
     address,
     checked_token,
     demand_token,
@@ -78,7 +79,8 @@ def make_app(
 ) -> Any:
     """The FastAPI application, for a server of your own. It belongs to one event loop.
 
-    Raises ValueError for an empty token or one that is not ASCII.
+    Without a token it answers to this machine's own names only, and never to other sites' pages.
+    Raises ValueError for a token that no header can carry.
     """
     fastapi = needed("fastapi", _USER)
     endpoint = RetrieveEndpoint(retriever, limits or Limits(), service or Service())
@@ -91,6 +93,7 @@ def make_app(
     app = fastapi.FastAPI(title="Retrieval", lifespan=lifespan)
     if token is not None:
         app.add_middleware(BearerToken, token=checked_token(token))
+    app.add_middleware(OwnPagesOnly, any_host=token is not None)
     # A plain route, looked at first: FastAPI's own way there costs as much as a search.
     route = import_module("starlette.routing").Route
     app.router.routes.insert(0, route("/retrieve", endpoint, methods=["POST"]))

@@ -11,14 +11,15 @@ from hypothesis import strategies as st
 from retrieval_servers import COUNT, free_port, running, small_retriever
 
 from agentgym_envs.endpoint import is_loopback, listening
+from agentgym_envs.extras import install
 from agentgym_envs.retrieval.serve.client import HTTPRetriever
 from agentgym_envs.retrieval.serve.dialects import FINGERPRINT_HEADER, Limits
 from agentgym_envs.retrieval.serve.endpoint import Service
 from agentgym_envs.retrieval.serve.server import make_app, serve
 from agentgym_envs.retrieval.types import RetrievalError
 
-pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
-pytest.importorskip("uvicorn", reason="pip install 'agentgym-envs[serve]'")
+pytest.importorskip("fastapi", reason=install("serve"))
+pytest.importorskip("uvicorn", reason=install("serve"))
 pytest.importorskip("httpx2", reason="FastAPI's test client needs it: pip install httpx2")
 
 from fastapi.testclient import TestClient
@@ -32,9 +33,13 @@ def retriever():
     return small_retriever()
 
 
+def app_client(app) -> TestClient:
+    return TestClient(app, base_url="http://127.0.0.1")
+
+
 @pytest.fixture(scope="module")
 def client(retriever):
-    with TestClient(make_app(retriever)) as client:
+    with app_client(make_app(retriever)) as client:
         yield client
 
 
@@ -100,7 +105,7 @@ def test_equal_queries_of_a_request_are_all_answered(client, retriever):
 
 
 def test_a_second_asking_is_answered_from_the_cache(retriever):
-    with TestClient(make_app(retriever)) as client:
+    with app_client(make_app(retriever)) as client:
         asked = {"query": "name9", "topk": 1}
         first, second = (client.post("/retrieve", json=asked) for _ in range(2))
         assert first.content == second.content
@@ -111,7 +116,7 @@ def test_a_second_asking_is_answered_from_the_cache(retriever):
 
 def test_without_room_nothing_is_remembered(retriever):
     service = Service(answers=0, documents=0)
-    with TestClient(make_app(retriever, service=service)) as client:
+    with app_client(make_app(retriever, service=service)) as client:
         asked = {"query": "name9", "topk": 1}
         assert len({client.post("/retrieve", json=asked).content for _ in range(2)}) == 1
         assert "agentgym_retrieve_batch_queries_count 2\n" in client.get("/metrics").text
@@ -144,7 +149,7 @@ def test_other_paths_and_methods_are_not_there(client):
 
 
 def test_health_says_what_is_served(retriever):
-    with TestClient(make_app(retriever)) as client:
+    with app_client(make_app(retriever)) as client:
         client.post("/retrieve", json={"queries": ["name1", "name2"]})
         assert client.get("/health").json() == {
             "status": "ok",
@@ -156,7 +161,7 @@ def test_health_says_what_is_served(retriever):
 
 
 def test_metrics_count_requests_errors_and_batches(retriever):
-    with TestClient(make_app(retriever)) as client:
+    with app_client(make_app(retriever)) as client:
         client.post("/retrieve", json={"queries": ["name1", "name2", "name3"]})
         client.post("/retrieve", json={"queries": 1})
         answered = client.get("/metrics")
@@ -184,7 +189,7 @@ def test_the_api_describes_both_dialects(client):
 
 
 def test_a_token_opens_every_path_and_nothing_else_does(retriever):
-    with TestClient(make_app(retriever, token="s3cret")) as client:
+    with app_client(make_app(retriever, token="s3cret")) as client:
         for sent in ({}, {"Authorization": "Bearer other"}, {"Authorization": "s3cret"}):
             for path in ("/health", "/metrics", "/docs", "/nowhere"):
                 assert client.get(path, headers=sent).status_code == 401
@@ -197,10 +202,20 @@ def test_a_token_opens_every_path_and_nothing_else_does(retriever):
         assert client.get("/health", headers=sent).status_code == 200
 
 
+def test_other_sites_pages_get_nothing(client, retriever):
+    for headers in ({"Origin": "http://evil.example"}, {"Host": "rebound.example"}):
+        answer = client.post("/retrieve", json={"query": "name1"}, headers=headers)
+        assert answer.status_code == 403
+        assert "server" in answer.json()["detail"]
+    with app_client(make_app(retriever, token="s3cret")) as other:
+        sent = {"Authorization": "Bearer s3cret", "Host": "gpu7.example"}
+        assert other.post("/retrieve", json={"query": "name1"}, headers=sent).status_code == 200
+
+
 def test_a_retriever_that_fails_is_not_an_empty_answer():
     slow = Slow(RetrievalError("index away"))
     slow.may_answer.set()
-    with TestClient(make_app(slow)) as client:
+    with app_client(make_app(slow)) as client:
         answered = client.post("/retrieve", json={"query": "a"})
         assert answered.status_code == 502
         assert "index away" in answered.json()["detail"]
@@ -214,7 +229,7 @@ def test_every_answer_names_its_retriever(client, retriever):
 
 def test_who_waits_too_long_is_told():
     slow = Slow()
-    with TestClient(make_app(slow, limits=Limits(timeout=0.05))) as client:
+    with app_client(make_app(slow, limits=Limits(timeout=0.05))) as client:
         answered = client.post("/retrieve", json={"query": "a"})
         slow.may_answer.set()
     assert answered.status_code == 504
@@ -225,7 +240,7 @@ def test_a_full_queue_says_when_to_come_back():
     slow = Slow()
     limits = Limits(queries=2, queue=2)
     with (
-        TestClient(make_app(slow, limits=limits)) as client,
+        app_client(make_app(slow, limits=limits)) as client,
         ThreadPoolExecutor(2) as pool,
     ):
         first = pool.submit(client.post, "/retrieve", json={"query": "first"})
@@ -291,18 +306,18 @@ def test_loopback_is_this_machine():
     assert not any(map(is_loopback, ("0.0.0.0", "::", "10.0.0.1", "example.org", "")))
 
 
-@pytest.mark.parametrize("token", ["", "ü", " blank "])
+@pytest.mark.parametrize("token", ["", "ü", " blank ", "two\nlines"])
 def test_a_token_that_no_header_carries_is_refused(retriever, token):
     with (
         pytest.raises(ValueError, match="a token is"),
-        TestClient(make_app(retriever, token=token)),
+        app_client(make_app(retriever, token=token)),
     ):
         pass
 
 
 # -- a real server
 
-HALF = b'POST /retrieve HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"que'
+HALF = b'POST /retrieve HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"que'
 
 
 def test_who_never_sends_a_request_whole_is_told_and_let_go():

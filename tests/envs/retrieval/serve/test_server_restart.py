@@ -6,11 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from retrieval_servers import free_port, running
 
+from agentgym_envs.extras import install
 from agentgym_envs.retrieval.serve.client import HTTPRetriever
 from agentgym_envs.retrieval.types import RetrievalError
 
-pytest.importorskip("fastapi", reason="pip install 'agentgym-envs[serve]'")
-pytest.importorskip("uvicorn", reason="pip install 'agentgym-envs[serve]'")
+pytest.importorskip("fastapi", reason=install("serve"))
+pytest.importorskip("uvicorn", reason=install("serve"))
 
 AGENTS, EPISODES, SEARCHES = 16, 12, 3
 
