@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test setup clean
 
 demo: $(VENV)/.ready
-	@echo "== demo: six algorithms side by side on generated ALFWorld (about ten minutes on two cores)"
+	@echo "== demo: six algorithms side by side on generated ALFWorld (about twelve minutes on two cores)"
 	$(BIN)/agentgym-train compare benchmarks/suites/quick.toml --out runs/quick --workers 2
 
 test: $(VENV)/.ready
