@@ -328,16 +328,7 @@ class TextEnv(gym.Env[Observation, str]):
         run.scene = _returned(Scene, self, "act", run.action)
         run.invalid_turns += not run.valid
         penalty = 0.0 if run.valid else -self.invalid_penalty
-        run.turns.append(
-            Turn(
-                observation=before.text,
-                response=response,
-                action=run.action,
-                valid=run.valid,
-                admissible=before.admissible,
-                facts=run.scene.facts,
-            )
-        )
+        run.write_down(before, response)
         run.terminated = run.scene.done
         run.truncated = not run.terminated and len(run.turns) >= self.max_turns
         if run.terminated or run.truncated:
@@ -476,6 +467,19 @@ class Running:
         if self.terminated:
             return "done"
         return "max_turns" if self.truncated else ""
+
+    def write_down(self, before: Scene, response: str) -> None:
+        """Add the turn that has led from `before` to the scene there is now."""
+        self.turns.append(
+            Turn(
+                observation=before.text,
+                response=response,
+                action=self.action,
+                valid=self.valid,
+                admissible=before.admissible,
+                facts=self.scene.facts,
+            )
+        )
 
 
 def _returned(kind: type[T], env: TextEnv, method: str, argument: Any) -> T:

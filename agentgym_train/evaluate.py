@@ -109,14 +109,15 @@ def as_metrics(played: Mapping[str, Sequence[Trajectory]]) -> dict[str, float]:
     One with skills is `val_with_skill/*` beside `val_no_skill/*`.
     """
     plain = summary_of(played[PLAIN])
-    told = _numbers(plain, "val")
+    told = numbers_of(plain, "val")
     if HELPED in played:
-        told |= _numbers(plain, "val_no_skill")
-        told |= _numbers(summary_of(played[HELPED]), "val_with_skill")
+        told |= numbers_of(plain, "val_no_skill")
+        told |= numbers_of(summary_of(played[HELPED]), "val_with_skill")
     return told
 
 
-def _numbers(summary: Summary, family: str) -> dict[str, float]:
+def numbers_of(summary: Summary, family: str) -> dict[str, float]:
+    """A summary as `family/*` numbers."""
     low, high = summary.overall.interval
     told = {
         "success_rate": summary.overall.rate,

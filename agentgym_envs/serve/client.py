@@ -124,16 +124,7 @@ class RemoteEnv(TextEnv):
         before = run.scene
         shown = self._session.step(response)
         self._follow(run, shown)
-        run.turns.append(
-            Turn(
-                observation=before.text,
-                response=response,
-                action=run.action,
-                valid=run.valid,
-                admissible=before.admissible,
-                facts=run.scene.facts,
-            )
-        )
+        run.write_down(before, response)
         return float(shown["reward"])
 
     def _begun(self, shown: Shown, turns: list[Turn]) -> tuple[Observation, dict[str, Any]]:

@@ -16,9 +16,10 @@ import tomli_w
 from train.pantry_run import SETTINGS
 
 from agentgym_envs.episodes import to_record
-from agentgym_envs.statistics import Summary, summarise
+from agentgym_envs.statistics import summarise
 from agentgym_envs.types import Episode, Task, Turn, Verdict, content_hash
 from agentgym_train.algorithms import BUILT_IN
+from agentgym_train.evaluate import numbers_of
 from agentgym_train.settings import Run, build, dump
 from agentgym_train.suite_rules import merged
 
@@ -163,10 +164,10 @@ def write_run(
         if step % wanted.every == 0 or step == wanted.steps:
             won = dice.random(len(tasks)) < 1 / (1 + np.exp(-(skill - hard)))
             judged = [_played(t, bool(w), wanted, dice) for t, w in zip(tasks, won, strict=True)]
-            record |= _evaluated(summarise(judged), "val")
+            record |= numbers_of(summarise(judged), "val")
             if algorithm == "skill_grpo":
                 helped = [(episode, Verdict(True, 1.0)) for episode, _ in judged]
-                record |= _evaluated(summarise(helped), "val_with_skill")
+                record |= numbers_of(summarise(helped), "val_with_skill")
             episodes += [
                 {"step": step, "phase": "evaluation", **to_record(episode, verdict)}
                 for episode, verdict in judged
@@ -176,21 +177,6 @@ def write_run(
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (home / f"{name}.jsonl").write_text(text, encoding="utf-8")
     return home
-
-
-def _evaluated(summary: Summary, family: str) -> dict[str, float]:
-    low, high = summary.overall.interval
-    told = {
-        "success_rate": summary.overall.rate,
-        "success_low": low,
-        "success_high": high,
-        "episodes": float(summary.overall.episodes),
-        "turns": summary.overall.mean_turns,
-        "score": summary.overall.mean_score,
-        "invalid_share": summary.invalid_share,
-        **{f"{kind}_success_rate": rate.rate for kind, rate in summary.by_kind.items()},
-    }
-    return {f"{family}/{name}": value for name, value in told.items()}
 
 
 def _tasks(env: str, wanted: MadeUp) -> list[Task]:
