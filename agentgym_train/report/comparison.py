@@ -16,8 +16,8 @@ _HEADLINE = (
     "many more seeds lies, on these tasks. Over seeds and tasks: both, and never narrower than "
     "either. How far seeds scatter is judged from all algorithms of the environment together, "
     "since a few seeds cannot tell their own scatter; one that scatters more is given its own. One "
-    "seed tells nothing of others (–). First place: share of draws of other tasks, and of other "
-    "seeds where every algorithm has several, in which the algorithm leads."
+    "seed tells nothing of others (–). First place: share of resamples of the tasks, and of "
+    "the seeds where every algorithm has several, in which the algorithm is first."
 )
 _PAIRS = (
     "The same tasks, paired; differences in points of success. First, these very runs on other "
@@ -45,7 +45,7 @@ def summary(found: Findings) -> str:
     has = "have" if len(leaders) > 1 else "has"
     told = f"{found.env}: {_listed(leaders)} {has} the highest final success, {_percent(lead.rate)}"
     if lead.stability is not None and len(leaders) == 1 < len(found.standings):
-        told += f", and leads in {_percent(lead.stability.first, 0)} of the draws"
+        told += f", and is first in {_percent(lead.stability.first, 0)} of the resamples"
     chosen = found.baseline or lead.algorithm
     sentences = [told, *_compared(found, chosen)]
     unfinished = [name for name in found.algorithms if name not in found.done]
@@ -71,10 +71,7 @@ def _compared(found: Findings, chosen: str) -> list[str]:
     if any(known.values()):
         said.append(f"With new seeds and tasks, {chosen} is {_readings(known)}")
     if any(here.values()):
-        said.append(
-            "In these runs, which tell nothing of new seeds (one seed, or no scatter), "
-            f"{chosen} is {_readings(here)}"
-        )
+        said.append(f"Of these runs alone, not of new seeds: {chosen} is {_readings(here)}")
     return said
 
 

@@ -160,7 +160,7 @@ def test_runs_that_differ_are_told_apart_from_algorithms_that_would(tmp_path):
 def test_one_seed_speaks_of_these_runs_alone(tmp_path):
     found = found_of(tmp_path, seeds=1, tasks=48)
     told = summary(found)
-    assert "In these runs, which tell nothing of new seeds (one seed, or no scatter)" in told
+    assert "Of these runs alone, not of new seeds: " in told
     assert "With new seeds" not in told
     for row in headline(0, found).rows[:3]:
         assert row[3] is not None and row[4] is row[5] is None
