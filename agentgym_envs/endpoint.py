@@ -8,6 +8,7 @@ import json
 import os
 import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 from urllib.parse import urlsplit
@@ -108,12 +109,21 @@ class OwnPagesOnly:
     def _problem(self, scope: Scope) -> str | None:
         headers = dict(scope["headers"])
         host, origin = headers.get(b"host", b""), headers.get(b"origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and (not host or origin.partition(b"://")[2] != host):
             return "this server takes nothing from other sites' pages"
-        name = urlsplit(b"//" + host).hostname
-        if not self._any_host and name and not is_loopback(name.decode("latin-1")):
+        if not self._any_host and not _is_own(host):
             return "without a token this server answers to 127.0.0.1 and localhost only"
         return None
+
+
+@lru_cache(maxsize=64)
+def _is_own(host: bytes) -> bool:
+    """Whether a request's Host is this machine's own name, or none at all."""
+    try:
+        name = urlsplit(b"//" + host).hostname
+    except ValueError:  # half an IPv6 address
+        return False
+    return not name or is_loopback(name.decode("latin-1"))
 
 
 async def turn_away(

@@ -203,7 +203,12 @@ def test_a_token_opens_every_path_and_nothing_else_does(retriever):
 
 
 def test_other_sites_pages_get_nothing(client, retriever):
-    for headers in ({"Origin": "http://evil.example"}, {"Host": "rebound.example"}):
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "rebound.example"},
+        {"Host": "["},
+    ):
         answer = client.post("/retrieve", json={"query": "name1"}, headers=headers)
         assert answer.status_code == 403
         assert "server" in answer.json()["detail"]
