@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from importlib import import_module
 from inspect import Parameter, signature
 from pathlib import Path
 from types import UnionType
 from typing import Any, Literal
 
+from agentgym_envs.addresses import named
 from agentgym_envs.retrieval.corpus import Corpus
 from agentgym_envs.retrieval.types import Retriever
 
@@ -89,8 +89,7 @@ def _maker(kind: str) -> tuple[Callable[..., Retriever], tuple[str, ...]]:
         )
     make = KINDS.get(kind, kind)
     if isinstance(make, str):
-        module, _, name = make.partition(":")
-        make = getattr(import_module(module), name)
+        make = named(make, "the kind of retriever")
     return make, () if kind == "http" else tuple(signature(make).parameters)[:1]
 
 

@@ -62,17 +62,19 @@ def loose(passages, **rest):
 
 
 def test_a_kind_of_ones_own(tmp_path, monkeypatch):
-    (tmp_path / "my_lab.py").write_text(LAB)
+    (tmp_path / "my_retrievers.py").write_text(LAB)
     monkeypatch.syspath_prepend(str(tmp_path))
-    made = open_retriever("my_lab:make", CORPUS)
+    made = open_retriever("my_retrievers:make", CORPUS)
     assert (made.corpus, made.search(["a"], 3)) == (CORPUS, [["a"]])
-    assert open_retriever("my_lab:make").corpus is None
-    for kind in ("my_lab:make", "my_lab:loose"):
+    assert open_retriever("my_retrievers:make").corpus is None
+    for kind in ("my_retrievers:make", "my_retrievers:loose"):
         assert open_retriever({"kind": kind, "times": 2}).search(["a"], 3) == [["a", "a"]]
     with pytest.raises(ValueError, match="no setting 'time': did you mean 'times'"):
-        open_retriever({"kind": "my_lab:make", "time": 2})
+        open_retriever({"kind": "my_retrievers:make", "time": 2})
     with pytest.raises(ValueError, match="times is a whole number, got 'two'"):
-        open_retriever({"kind": "my_lab:make", "times": "two"})
+        open_retriever({"kind": "my_retrievers:make", "times": "two"})
+    with pytest.raises(ValueError, match="'my_retrievers:mkae': my_retrievers has no 'mkae'"):
+        open_retriever("my_retrievers:mkae")
 
 
 def test_hybrid_opens_its_parts():
