@@ -37,7 +37,7 @@ from agentgym_train.signals import share
 from agentgym_train.update import Learning, token_loss
 
 EXACT = {"rtol": 0, "atol": 1e-9}
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def estimated(name: str, one: Held, extra: Extras, dtype=torch.float64) -> torch.Tensor:

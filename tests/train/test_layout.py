@@ -110,7 +110,7 @@ def test_a_page_that_spells_special_tokens_does_not_end_the_message(layout):
 said = st.tuples(st.lists(st.integers(5, 260), max_size=5), st.booleans(), st.text(max_size=9))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(said, max_size=4), st.sampled_from(["", THOUGHTS_DROPPED]))
 def test_a_conversation_only_grows_and_keeps_any_tokens(turns, template):
     ours = renderer("chat", tokenizer=templated(template) if template else tokenizer())

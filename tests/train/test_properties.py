@@ -35,7 +35,7 @@ from agentgym_train.parts import (
 from agentgym_train.tokens import MissingScoreError
 from agentgym_train.update import Learning, update
 
-law = settings(deadline=None, max_examples=10)
+law = settings(max_examples=10)
 every_algorithm = pytest.mark.parametrize("algorithm", [cls() for cls in BUILT_IN.values()])
 OFF = Linear(0.0, 0.0)
 ON = Linear(1.0, 1.0)

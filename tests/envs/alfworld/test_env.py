@@ -134,7 +134,7 @@ def test_a_hundred_thousand_fuzzed_actions_are_turns_and_what_is_inadmissible_is
 
 
 @given(st.lists(st.text(), max_size=8), st.sampled_from(["text", "verl_alfworld", "action"]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_text_through_any_parser_is_a_turn(responses, parser):
     env = make(parser=parser)
     env.reset(seed=1)

@@ -74,7 +74,7 @@ def test_the_solver_wins_every_real_game_in_as_few_steps_as_its_walkthrough(real
 
 
 @given(seeds, st.sampled_from(PRESETS), st.integers(0, 5), st.integers(0, 60))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_solver_wins_from_any_state_that_is_no_dead_end(seed, preset, index, turns):
     state = wander(
         compile_world(generate_game(seed, preset, "train", index)), random.Random(seed), turns
@@ -102,7 +102,7 @@ def test_the_solver_wins_real_games_from_wherever_a_policy_got_them(real_worlds)
 
 
 @given(seeds, st.sampled_from(PRESETS), st.integers(0, 5), st.integers(0, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_following_the_plan_shortens_it_by_at_least_one(seed, preset, index, turns):
     state = wander(
         compile_world(generate_game(seed, preset, "train", index)), random.Random(seed), turns

@@ -45,7 +45,7 @@ def layout(game):
 
 
 @given(seeds, presets, splits, st.integers(0, 10_000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_game_is_won_by_its_walkthrough_and_not_before(seed, preset, split, index):
     game = generate_game(seed, preset, split, index)
     state = compile_world(game).start()
@@ -57,7 +57,7 @@ def test_every_game_is_won_by_its_walkthrough_and_not_before(seed, preset, split
 
 
 @given(seeds, presets, splits, st.integers(0, 10_000))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_no_target_starts_in_a_goal_receptacle_and_all_things_lie_where_they_fit(
     seed, preset, split, index
 ):

@@ -321,7 +321,7 @@ def test_a_malformed_problem_is_refused_by_name(before: str, after: str, message
 # -- laws, on the small room
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=5))
 def test_any_text_is_answered(commands: list[str]):
     state = room().start()
@@ -329,7 +329,7 @@ def test_any_text_is_answered(commands: list[str]):
         assert isinstance(state.act(command), str)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.sampled_from(sorted(GOALS)))
 def test_a_dead_end_is_never_left(seed: int, kind: str):
     rng, state, dead = random.Random(seed), room(kind).start(), False

@@ -76,7 +76,7 @@ def test_fresh_prompts_by_hand():
     assert talk.take("> take honey") == []
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(), min_size=1, max_size=4))
 def test_a_chat_only_grows_whatever_is_said(responses):
     talk = PANTRY.conversation()

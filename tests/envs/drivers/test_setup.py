@@ -16,7 +16,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     st.text(min_size=1),
     st.dictionaries(st.text(), json_values, max_size=3),

@@ -68,7 +68,7 @@ def test_a_chat_by_hand():
     assert row.turns == (0, 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(tokens_of_a_reply | actions, min_size=1, max_size=4),
     st.sampled_from(["chat", "turns"]),

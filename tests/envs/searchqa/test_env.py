@@ -223,7 +223,7 @@ def test_gold_passages_are_counted(library):
     assert (info["gold_found"], info["gold_known"]) == (0, 0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.text() | st.text().map("<search>{}</search>".format), min_size=1, max_size=5))
 def test_whatever_is_said_is_a_turn(library, responses):
     env = make(library)

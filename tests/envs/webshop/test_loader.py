@@ -34,7 +34,7 @@ def write_shop(folder: Path, rows: list, *, size: str = "_1000") -> Path:
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(rows=st.lists(values, max_size=6), ascii=st.booleans(), indent=st.sampled_from([None, 1]))
 def test_an_array_read_in_pieces_is_the_array(rows, ascii, indent, chunk, tmp_path_factory):
     path = tmp_path_factory.mktemp("json") / "rows.json"
@@ -46,7 +46,7 @@ def test_an_array_read_in_pieces_is_the_array(rows, ascii, indent, chunk, tmp_pa
 
 
 @pytest.mark.parametrize("chunk", [1, 4096])
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(table=st.dictionaries(st.text(), values, max_size=6))
 def test_an_object_read_in_pieces_is_the_object(table, chunk, tmp_path_factory):
     path = write(tmp_path_factory.mktemp("json") / "table.json", table)

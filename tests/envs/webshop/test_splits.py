@@ -45,7 +45,7 @@ def test_every_rule_is_tested():
     assert set(DISJOINT) == set(RULES)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     counts=st.lists(st.integers(1, 60), min_size=60, max_size=80),
     seed=st.integers(0, 9),
@@ -59,7 +59,7 @@ def test_every_goal_is_in_exactly_one_split_of_a_rule(counts, seed, make_row, ma
             assert list(part) == sorted(part) and all(type(i) is int for i in part[:3])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(counts=st.lists(st.integers(1, 5), min_size=60, max_size=80))
 def test_no_product_is_on_both_sides(counts, make_row, make_options):
     goals = goals_of(counts, make_row, make_options)

@@ -12,7 +12,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym_envs.retrieval.bm25.analysis import analyze
@@ -106,7 +106,6 @@ def test_k_must_be_positive_and_constants_possible():
         BM25.build(TEXTS, engine="fast")  # pyright: ignore[reportArgumentType]
 
 
-@settings(deadline=None)
 @given(texts, some_words.map(" ".join), st.integers(1, 40), st.sampled_from([0.0, 0.4, 1.0]))
 def test_the_search_equals_scoring_everything(texts, query, k, b):
     index = BM25.build(texts, b=b, engine="numpy")
@@ -140,7 +139,6 @@ def test_skipping_changes_nothing_where_lists_are_long(k):
         assert pairs(index.search_terms(terms, k)) == all_scores(index, terms)[:k]
 
 
-@settings(deadline=None)
 @given(texts, some_words.map(" ".join))
 def test_arrays_make_the_same_index(texts, query):
     index = BM25.build(texts)
@@ -148,7 +146,6 @@ def test_arrays_make_the_same_index(texts, query):
     assert pairs(again.search_one(query, 5)) == pairs(index.search_one(query, 5))
 
 
-@settings(deadline=None)
 @given(texts, st.integers(1, 60))
 def test_chunks_make_the_same_index_as_one(texts, characters):
     whole = merged([chunk_of(texts)], 0.9, 0.4).arrays()
@@ -158,7 +155,6 @@ def test_chunks_make_the_same_index_as_one(texts, characters):
         assert np.array_equal(array, parts[name]), name
 
 
-@settings(deadline=None)
 @given(texts, some_words.map(" ".join))
 def test_a_document_of_other_words_moves_scores_only_through_idf_and_mean_length(texts, query):
     """With b = 0 the length is out, and what is left is the idf of one document more."""

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentgym_envs.retrieval.bm25.chunks import inverted
@@ -42,7 +42,6 @@ def small_ranges(monkeypatch):
     monkeypatch.setattr(numba_search, "RANGE", 700)
 
 
-@settings(deadline=None)
 @given(st.lists(some_words, max_size=40), some_words, st.integers(1, 50))
 def test_small_texts(texts, query, k):
     numpy, numba = both(BM25.build(texts).postings)

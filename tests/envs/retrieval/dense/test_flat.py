@@ -135,7 +135,7 @@ def test_a_coarse_product_changes_nothing(matrix):
     assert rows.tolist() == brute(matrix, queries, 3).tolist()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(
     numbers=st.lists(st.lists(st.floats(-100, 100, width=32), min_size=6, max_size=6), min_size=1),
     query=st.lists(st.floats(-1, 1, width=32), min_size=6, max_size=6),

@@ -273,9 +273,7 @@ near_requests = st.dictionaries(
 
 
 @given(st.one_of(json_values, near_requests, near_requests).map(json.dumps) | st.binary())
-@settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_body_breaks_the_server(client, sent):
     answered = client.post("/retrieve", content=sent)
     assert answered.status_code in (200, 400, 422)
